@@ -1,0 +1,11 @@
+"""The one exception that is shown to users as a single line, without a traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something the user gave cannot work.
+
+    The message says what was found, what was expected, and which flag or command mends it.
+    The command line prints it on standard error as ``error: ...`` and exits with code 2.
+    """
