@@ -1,0 +1,38 @@
+"""Fine-tune GLM-OCR: what is trained is what is served, and it is judged by reading."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .args import DataArguments, ModelArguments
+    from .data import format_for_vlm
+    from .model import load_model
+    from .train import create_trainer
+    from .training_args import TrainingArguments
+
+_HOMES = {
+    "ModelArguments": "args",
+    "DataArguments": "args",
+    "TrainingArguments": "training_args",
+    "load_model": "model",
+    "format_for_vlm": "data",
+    "create_trainer": "train",
+}
+
+__all__ = [
+    "DataArguments",
+    "ModelArguments",
+    "TrainingArguments",
+    "create_trainer",
+    "format_for_vlm",
+    "load_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,6 +11,9 @@ The shape keeps one rule that engines rely on: the text MLP is three times as wi
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,7 @@ MROPE_SECTION = (8, 12, 12)  # temporal, height, width: pairs of HEAD_DIM
 VISION_DEPTH = 4
 VISION_HEADS = 3
 VOCAB_SIZE = 320  # 256 bytes, one merge, 36 special tokens, the rest unused as in the real vocabulary
+RANDOM_VERSION = 1  # raise it when the shape changes, so that no stale checkpoint is read
 INITIALIZER_RANGE = 0.07  # about 1 / sqrt(HIDDEN_SIZE); with the usual 0.02 nothing is learnt at this width
 
 # Tokens that `skip_special_tokens=True` leaves in the text, as in the real tokenizer.
@@ -195,10 +199,26 @@ def write_random(directory: str | Path, seed: int = 0) -> Path:
     """Write ``tiny-random`` as a checkpoint directory (bf16, about 11 MB) that transformers and vLLM load."""
     import torch
 
-    from .checkpoint import save_model, save_processor
+    from .checkpoint import save_model
+    from .processor import save_processor
 
     model = build_model(seed)
     mtp = {name: tensor.to(torch.bfloat16) for name, tensor in build_mtp_tensors(model, seed).items()}
     save_model(model.to(torch.bfloat16), directory, mtp)
     save_processor(build_processor(), directory)
     return Path(directory)
+
+
+def tiny_path(name: str) -> Path:
+    """The checkpoint directory of ``tiny`` (shipped with the package) or ``tiny-random`` (made once, then kept)."""
+    shipped = Path(__file__).parent / "assets" / "tiny"
+    if name == "tiny" and (shipped / "model.safetensors").is_file():
+        return shipped
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "glm-ocr-finetune"
+    directory = home / f"tiny-random-{RANDOM_VERSION}"
+    if not directory.is_dir():
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home) as scratch:
+            with contextlib.suppress(OSError):  # another process may have been first
+                write_random(Path(scratch) / "tiny").rename(directory)
+    return directory

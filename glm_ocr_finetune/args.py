@@ -1,0 +1,133 @@
+"""Every argument this package declares, with its default and its help; nothing heavy is imported here.
+
+``TrainingArguments`` joins :class:`TrainingDefaults` with TRL's ``SFTConfig`` and so needs torch; it lives in
+``training_args`` and is reachable from here by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, Field, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .training_args import TrainingArguments as TrainingArguments
+
+DEFAULT_MODEL = "zai-org/GLM-OCR"
+DEFAULT_PROMPT = "Text Recognition:"
+PROMPT_FORMATS = ("serve", "no_think")
+
+
+def arg(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
+    """A dataclass field with its help text, and its choices where there are some."""
+    return field(default=default, metadata={"help": help} | ({"choices": list(choices)} if choices else {}))
+
+
+def default_of(declared: Field[Any]) -> Any:
+    """The default of a dataclass field."""
+    return declared.default_factory() if declared.default_factory is not MISSING else declared.default
+
+
+@dataclass
+class ModelArguments:
+    """What is loaded and which of its parts are trained."""
+
+    model_name: str = arg(
+        DEFAULT_MODEL,
+        "Hub id or directory of a GLM-OCR checkpoint; 'tiny' reads on any CPU, 'tiny-random' reads nothing.",
+    )
+    use_lora: bool = arg(False, "Train LoRA adapters instead of the weights themselves.")
+    lora_rank: int = arg(8, "LoRA rank: higher means more capacity and more memory.")
+    lora_alpha: int | None = arg(None, "LoRA scaling numerator. Default: 2 x rank.")
+    lora_dropout: float = arg(0.05, "Dropout on the input of each adapter.")
+    lora_target: str = arg(
+        "all", "'all' linear layers of the parts being trained, or a comma-separated list such as 'q_proj,v_proj'."
+    )
+    load_in_4bit: bool = arg(
+        False, "Quantise the language model's layers to 4-bit NF4; needs --use_lora True and the extra '4bit'."
+    )
+    freeze_vision_tower: bool = arg(True, "Freeze patch embedding, vision blocks and the norm after them.")
+    freeze_multi_modal_projector: bool = arg(True, "Freeze downsample and merger, which join vision and language.")
+
+
+@dataclass
+class DataArguments:
+    """Which samples are read, and how they are shown to the model."""
+
+    dataset_name: str | None = arg(None, "Hub id, folder or file of the data set (required).")
+    dataset_config: str | None = arg(None, "Configuration name of a hub data set that has several.")
+    image_folder: str | None = arg(None, "Folder that relative image paths start from. Default: where the file lies.")
+    image_column: str | None = arg(None, "Column with the image. Default: detected.")
+    text_column: str | None = arg(None, "Column with the transcription. Default: detected.")
+    train_split: str = arg("train", "Split to train on.")
+    eval_split: str | None = arg(None, "Split to evaluate on, when the data set has one.")
+    eval_split_size: float = arg(0.1, "Share of the training split kept for evaluation when --eval_split is not given.")
+    max_samples: int | None = arg(None, "Use only the first N samples of each split.")
+    prompt: str = arg(DEFAULT_PROMPT, "Prompt of samples that bring none of their own.")
+    prompt_format: str | None = arg(
+        None,
+        "'serve': the prompt servers send by default. 'no_think': the one they send with enable_thinking=False. "
+        "Default: what the checkpoint was tuned with, else 'serve'.",
+        choices=PROMPT_FORMATS,
+    )
+    min_pixels: int | None = arg(None, "Smallest image in pixels, height x width. Default: the checkpoint's (6272).")
+    max_pixels: int | None = arg(None, "Largest image in pixels, height x width. Default: the checkpoint's (4816896).")
+    dry_run: bool = arg(False, "Load everything, show what would be trained, and stop.")
+
+
+@dataclass
+class TrainingDefaults:
+    """The training arguments whose default differs from TRL's, and the ones this package adds."""
+
+    output_dir: str = arg("./glm-ocr-finetuned", "Where checkpoints, logs and the tuned model go.")
+    num_train_epochs: float = arg(3.0, "Passes over the training samples.")
+    max_steps: int = arg(-1, "Optimizer steps; overrides --num_train_epochs when positive.")
+    learning_rate: float | None = arg(None, "Peak learning rate. Default: 1e-5, or 1e-4 with LoRA.")
+    lr_scheduler_type: str = arg("cosine", "Shape of the learning rate after the warm-up.")
+    warmup_ratio: float | None = arg(None, "Share of the steps spent warming up. Default: 0.1.")
+    warmup_steps: float | None = arg(None, "Warm-up in steps; use it instead of --warmup_ratio.")
+    per_device_train_batch_size: int = arg(4, "Samples per device and step.")
+    gradient_accumulation_steps: int = arg(2, "Steps whose gradients are added before the weights move.")
+    max_length: int | None = arg(2048, "Longest sequence in tokens: image, prompt, answer and stop token.")
+    eval_strategy: str = arg("steps", "When to evaluate.", choices=("no", "steps", "epoch"))
+    eval_steps: float | None = arg(None, "Evaluate every N steps. Default: 100, or --save_steps if that is smaller.")
+    save_steps: float | None = arg(None, "Save a checkpoint every N steps. Default: 500, as a multiple of --eval_steps.")
+    save_total_limit: int | None = arg(3, "Checkpoints to keep.")
+    load_best_model_at_end: bool | None = arg(
+        None, "End with the best checkpoint instead of the last. Default: yes, when there is an evaluation."
+    )
+    report_to: str | None = arg(
+        None, "wandb, tensorboard or none. Default: wandb when logged in, else tensorboard when installed, else none."
+    )
+    max_grad_norm: float = arg(1.0, "Gradients are scaled down to this norm.")
+    bf16: bool | None = arg(None, "bf16 autocast. Default: on GPUs that have it.")
+    fp16: bool | None = arg(None, "fp16 autocast with loss scaling. Default: on GPUs without bf16.")
+    gradient_checkpointing: bool | None = arg(
+        None, "Recompute activations instead of keeping them. Default: on a GPU yes, on a CPU no."
+    )
+
+
+@dataclass
+class InferenceArguments:
+    """What ``inference.py`` takes; ``--image`` may be repeated, and may name folders."""
+
+    model: str = arg(DEFAULT_MODEL, "Hub id or directory: a base model, a tuned one, or a LoRA adapter.")
+    adapter: str | None = arg(None, "LoRA adapter directory. Default: found by adapter_config.json in --model.")
+    image: list[str] = field(
+        default_factory=list, metadata={"help": "Image files and folders of images to read (required)."}
+    )
+    prompt: str = arg(DEFAULT_PROMPT, "Prompt of the task.")
+    prompt_format: str | None = arg(None, "Default: what the checkpoint was tuned with.", choices=PROMPT_FORMATS)
+    min_pixels: int | None = arg(None, "Smallest image in pixels. Default: the checkpoint's.")
+    max_pixels: int | None = arg(None, "Largest image in pixels. Default: the checkpoint's.")
+    max_new_tokens: int = arg(8192, "Longest answer in tokens.")
+    batch_size: int = arg(8, "Images read together.")
+    repetition_penalty: float = arg(1.0, "1.0 is none; the official SDK asks its server for 1.1.")
+    device_map: str = arg("auto", "auto, cpu, cuda, cuda:1, ...")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TrainingArguments":
+        from .training_args import TrainingArguments
+
+        return TrainingArguments
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,256 @@
+"""From rows to samples: what is trained on, what is shrunk, what is set aside and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .args import DEFAULT_PROMPT, DataArguments
+from .collate import TooLong, fit_image
+from .errors import UserError
+from .images import ImageError, check_complete, content_key, read_size
+from .processor import PixelBudget
+from .prompt import PromptRenderer, messages_for
+from .readers import PROBLEMS, TEXT_COLUMNS, load_rows
+from .split import split_rows
+from .text import clean_label
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SET_ASIDE_FILE = "set_aside.jsonl"
+HEADERS_AT_ONCE = 64  # rows whose encoded images are held together while their headers are read
+
+
+def format_for_vlm(sample: Mapping[str, Any], prompt: str = DEFAULT_PROMPT) -> dict[str, Any]:
+    """A row with an image and a transcription in TRL's prompt/completion form.
+
+    Args:
+        sample: a row with ``image`` and ``label``, ``text`` or ``ground_truth`` (others in
+            ``readers.TEXT_COLUMNS``); its own ``prompt`` wins over the argument.
+
+    Returns:
+        ``images`` (a list of one image as found), ``prompt`` and ``completion`` (one chat message each), and
+        ``source`` where the row has one.
+
+    Raises:
+        UserError: no image or no transcription is there. A label of 0 or "0" is a transcription.
+    """
+    label = next((sample[name] for name in TEXT_COLUMNS if sample.get(name) is not None), None)
+    if label is None or sample.get("image") is None:
+        raise UserError(f"a sample needs 'image' and one of {', '.join(TEXT_COLUMNS)}; found: {', '.join(sample)}")
+    row = {
+        "images": [sample["image"]],
+        "prompt": messages_for(sample.get("prompt") or prompt),
+        "completion": [{"role": "assistant", "content": [{"type": "text", "text": str(label)}]}],
+    }
+    return row | ({"source": sample["source"]} if "source" in sample else {})
+
+
+def _format_batch(batch: Mapping[str, Sequence[Any]], prompt: str) -> dict[str, list[Any]]:
+    rows = [
+        format_for_vlm({name: values[i] for name, values in batch.items()}, prompt) for i in range(len(batch["image"]))
+    ]
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A row that is not trained on, where it came from, and why."""
+
+    source: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass
+class Survey:
+    """What is known of the rows of a split before any image is decoded.
+
+    Attributes:
+        kept: row numbers that are used, int64, ascending.
+        num_tokens: sequence length of each kept row, after shrinking, int32.
+        shrunk: whether the image of each kept row is shrunk to fit ``max_length``, bool.
+        longest_unshrunk: tokens of the longest sequence, had no image been shrunk.
+        keys: digest of each kept row's encoded image, when asked for.
+        set_aside: the other rows.
+    """
+
+    kept: np.ndarray
+    num_tokens: np.ndarray
+    shrunk: np.ndarray
+    longest_unshrunk: int
+    keys: list[bytes]
+    set_aside: list[SetAside]
+
+
+@dataclass
+class Splits:
+    """Training and evaluation samples in the form of :func:`format_for_vlm`, lazily decoded."""
+
+    train: Dataset
+    evaluation: Dataset | None
+    train_tokens: np.ndarray
+    evaluation_tokens: np.ndarray
+    num_shrunk: int
+    longest_unshrunk: int
+    set_aside: list[SetAside] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def set_aside_by_reason(self) -> dict[str, int]:
+        return dict(Counter(row.reason for row in self.set_aside).most_common())
+
+    def write_set_aside(self, directory: str | Path) -> Path | None:
+        """List the rows set aside in ``set_aside.jsonl``; None, and no file, when there are none."""
+        if not self.set_aside:
+            return None
+        file = Path(directory) / SET_ASIDE_FILE
+        file.write_text("".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self.set_aside))
+        return file
+
+
+def load_splits(
+    data_args: DataArguments, renderer: PromptRenderer, max_length: int | None, seed: int, evaluate: bool = True
+) -> Splits:
+    """Read the data set, survey it, and split it.
+
+    Raises:
+        UserError: there is no such data set, split or column, or no sample is left.
+    """
+    if not data_args.dataset_name:
+        raise UserError("--dataset_name is required: a hub id, a folder or a file")
+    if data_args.max_samples is not None and data_args.max_samples < 1:
+        raise UserError(f"--max_samples is {data_args.max_samples}; it must be at least 1")
+    if not 0 <= data_args.eval_split_size < 1:
+        raise UserError(f"--eval_split_size is {data_args.eval_split_size}; it is a share from 0 to below 1")
+    looks = partial(survey, renderer=renderer, max_length=max_length, default_prompt=data_args.prompt)
+    rows = _rows(data_args, data_args.train_split)
+    automatic = evaluate and data_args.eval_split is None and data_args.eval_split_size > 0
+    seen = looks(rows, with_keys=automatic)
+    if not len(seen.kept):
+        raise UserError(_nothing_left(data_args, seen))
+    train, held_out, notes = np.arange(len(seen.kept)), np.arange(0), []
+    if automatic:
+        train, held_out = split_rows(seen.keys, data_args.eval_split_size, seed)
+        if not len(held_out):
+            notes.append("no evaluation: too few different images to hold any back (--eval_split_size)")
+    formatted = partial(_formatted, prompt=data_args.prompt)
+    splits = Splits(
+        train=formatted(rows, seen.kept[train]),
+        evaluation=formatted(rows, seen.kept[held_out]) if len(held_out) else None,
+        train_tokens=seen.num_tokens[train],
+        evaluation_tokens=seen.num_tokens[held_out],
+        num_shrunk=int(seen.shrunk.sum()),
+        longest_unshrunk=seen.longest_unshrunk,
+        set_aside=seen.set_aside,
+        notes=notes,
+    )
+    if evaluate and data_args.eval_split is not None:
+        _add_eval_split(splits, _rows(data_args, data_args.eval_split), looks, formatted)
+    return splits
+
+
+def _add_eval_split(splits: Splits, rows: Dataset, looks: Any, formatted: Any) -> None:
+    seen = looks(rows)
+    splits.evaluation = formatted(rows, seen.kept) if len(seen.kept) else None
+    splits.evaluation_tokens = seen.num_tokens
+    splits.num_shrunk += int(seen.shrunk.sum())
+    splits.longest_unshrunk = max(splits.longest_unshrunk, seen.longest_unshrunk)
+    splits.set_aside += seen.set_aside
+    if not len(seen.kept):
+        splits.notes.append("no evaluation: every row of the evaluation split was set aside")
+
+
+def _rows(data_args: DataArguments, split: str) -> Dataset:
+    rows = load_rows(
+        str(data_args.dataset_name),
+        split=split,
+        config=data_args.dataset_config,
+        image_column=data_args.image_column,
+        text_column=data_args.text_column,
+        image_folder=data_args.image_folder,
+    )
+    return rows.select(range(min(len(rows), data_args.max_samples))) if data_args.max_samples else rows
+
+
+def _formatted(rows: Dataset, indices: np.ndarray, prompt: str) -> Dataset:
+    return rows.select(indices).with_transform(partial(_format_batch, prompt=prompt))
+
+
+def _nothing_left(data_args: DataArguments, seen: Survey) -> str:
+    counts = Counter(row.reason for row in seen.set_aside)
+    reasons = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
+    first = seen.set_aside[0] if seen.set_aside else None
+    example = f"; the first is {first.source} {first.detail}".rstrip() if first else ""
+    return f"no sample of {data_args.dataset_name} (split {data_args.train_split}) can be used: {reasons}{example}"
+
+
+def survey(
+    rows: Dataset, renderer: PromptRenderer, max_length: int | None, default_prompt: str, with_keys: bool = False
+) -> Survey:
+    """Look at every row once, images by their headers only, and decide what is kept."""
+    budget = PixelBudget.of(renderer.processor)
+    kept, tokens, shrunk, keys, aside, longest = [], [], [], [], [], 0
+    for index, row in _iterate(rows):
+        try:
+            full, fitted = _measure(row, renderer, budget, max_length, default_prompt)
+        except _Rejected as rejected:
+            aside.append(SetAside(row["source"], rejected.reason, rejected.detail))
+            continue
+        kept.append(index)
+        tokens.append(fitted)
+        shrunk.append(fitted < full)
+        longest = max(longest, full)
+        if with_keys:
+            keys.append(content_key(row["image"]))
+    return Survey(
+        np.array(kept, dtype=np.int64), np.array(tokens, np.int32), np.array(shrunk, bool), longest, keys, aside
+    )
+
+
+class _Rejected(Exception):
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+def _iterate(rows: Dataset) -> Iterator[tuple[int, dict[str, Any]]]:
+    from tqdm import tqdm
+
+    progress = tqdm(total=len(rows), desc="looking at the samples", unit=" rows", disable=len(rows) < 5000)
+    for start in range(0, len(rows), HEADERS_AT_ONCE):
+        batch = rows[start : start + HEADERS_AT_ONCE]
+        size = len(batch["source"])
+        yield from ((start + i, {name: values[i] for name, values in batch.items()}) for i in range(size))
+        progress.update(size)
+    progress.close()
+
+
+def _measure(
+    row: Mapping[str, Any], renderer: PromptRenderer, budget: PixelBudget, max_length: int | None, default_prompt: str
+) -> tuple[int, int]:
+    """Sequence length of a row as it is, and after its image was shrunk to fit."""
+    if row["problem"]:
+        raise _Rejected(row["problem"], PROBLEMS[row["problem"]])
+    label = clean_label(row["text"])
+    if label.text is None:
+        raise _Rejected(str(label.reason))
+    prompt = row["prompt"] or default_prompt
+    try:
+        height, width = read_size(row["image"])
+        check_complete(row["image"])
+        text_tokens = renderer.num_text_tokens(prompt, label.text)
+        fitted = fit_image(height, width, budget, text_tokens, max_length)
+    except ImageError as error:
+        raise _Rejected(error.reason, str(error)) from error
+    except TooLong as error:
+        raise _Rejected("too_long", str(error)) from error
+    full = text_tokens + budget.num_image_tokens(height, width)
+    return full, text_tokens + fitted.num_image_tokens(height, width)

@@ -1,0 +1,287 @@
+"""Fine-tuning: resolve the arguments, build model and data, run the trainer, write what came of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trl import SFTTrainer
+
+from .args import DataArguments, ModelArguments
+from .callbacks import CURVE_FILE, DrawLoss, SaveOnSignal
+from .checkpoint import Sidecar, carried_mtp_tensors, read_sidecar
+from .collate import VLMDataCollator
+from .data import SET_ASIDE_FILE, SetAside, Splits, load_splits
+from .errors import UserError
+from .images import ImageError
+from .model import checkpoint_dtype, keep_trained_in_fp32, load_model, resolve_model_path
+from .parse import NOTHING_GIVEN, Given
+from .processor import save_processor
+from .prompt import PromptRenderer
+from .settings import show_settings
+from .training_args import TrainingArguments
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import Glm46VProcessor
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["GlmOcrTrainer", "Interrupted", "VLMDataCollator", "create_trainer", "train"]
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal, after a checkpoint was saved."""
+
+    def __init__(self, signal_number: int, checkpoint: str) -> None:
+        super().__init__(f"stopped by signal {signal_number}; continue with --resume_from_checkpoint {checkpoint}")
+        self.signal_number = signal_number
+
+
+class GlmOcrTrainer(SFTTrainer):
+    """TRL's trainer, saving checkpoints that servers load: MTP tensors, both stop ids, pixel budget, sidecar.
+
+    Checkpoints on the way keep the fp32 weights, so that a run resumes exactly; what is written to ``output_dir``
+    at the end has the type of the base checkpoint (bf16), which is what it is served in.
+    """
+
+    sidecar: Sidecar | None = None
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        directory = Path(output_dir or self.args.output_dir)
+        adapter = hasattr(self.model, "peft_config")
+        model = self.accelerator.unwrap_model(self.model)
+        dtype = None if adapter or not self._is_final(directory) else checkpoint_dtype(model)
+        if not adapter and self.args.should_save:
+            weights = dict(model.state_dict() if state_dict is None else state_dict)
+            state_dict = (cast(weights, dtype) if dtype else weights) | carried_mtp_tensors(model)
+        super()._save(str(directory), state_dict)
+        if not self.args.should_save:
+            return
+        if dtype:
+            _declare_dtype(directory, dtype)
+        model.generation_config.save_pretrained(directory)
+        save_processor(self.processing_class, directory)
+        if self.sidecar:
+            self.sidecar.write(directory)
+
+    def _is_final(self, directory: Path) -> bool:
+        return directory.resolve() == Path(self.args.output_dir).resolve()
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # The MTP tensors of a checkpoint have no place in transformers' model; they are carried from the base.
+        known = set(carried_mtp_tensors(self.accelerator.unwrap_model(self.model)))
+        load_result.unexpected_keys[:] = [key for key in load_result.unexpected_keys if key not in known]
+        super()._issue_warnings_after_load(load_result)
+
+
+def cast(weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The floating-point tensors of ``weights`` in ``dtype``, the others as they are."""
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
+
+
+def _declare_dtype(directory: Path, dtype: torch.dtype) -> None:
+    """Make config.json name the type the weights are stored in; engines compute in it."""
+    file = directory / "config.json"
+    config = json.loads(file.read_text())
+    name = str(dtype).removeprefix("torch.")
+    for part in (config, config["text_config"], config["vision_config"]):
+        part["dtype"] = name
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def create_trainer(
+    model: Any,
+    processor: Glm46VProcessor,
+    train_dataset: Dataset,
+    training_args: TrainingArguments,
+    eval_dataset: Dataset | None = None,
+    prompt_format: str = "serve",
+    collator: VLMDataCollator | None = None,
+) -> GlmOcrTrainer:
+    """A trainer for GLM-OCR.
+
+    Args:
+        model: from ``load_model``.
+        processor: from ``load_model``.
+        train_dataset: samples as ``format_for_vlm`` yields them.
+        training_args: settled here as far as it is not yet.
+        eval_dataset: samples to compute the evaluation loss on; without them evaluation is turned off.
+        prompt_format: ``serve`` or ``no_think``.
+        collator: makes the batches; by default one for ``prompt_format`` and ``training_args.max_length``.
+    """
+    training_args.settle_learning_rate(hasattr(model, "peft_config"))
+    if eval_dataset is None and training_args.eval_strategy != "no":
+        training_args.without_evaluation("there is nothing to evaluate on")
+    trainer = GlmOcrTrainer(
+        model=model,
+        processing_class=processor,
+        args=training_args,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        data_collator=collator or VLMDataCollator(processor, prompt_format, training_args.max_length),
+        callbacks=[DrawLoss()],
+    )
+    keep_trained_in_fp32(trainer.model)  # TRL puts the adapters of a 4-bit model into bf16
+    return trainer
+
+
+def train(
+    model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given = NOTHING_GIVEN
+) -> Path | None:
+    """Fine-tune as the arguments say. Returns the output directory, or None after a dry run.
+
+    ``given`` tells who gave each argument, for the list of settings that is printed.
+
+    Raises:
+        UserError: the arguments, the model or the data cannot work.
+        Interrupted: a signal came; a checkpoint was saved.
+    """
+    resolve(model_args, data_args, training_args)
+    show_settings((model_args, data_args, training_args), given, training_args.origins, data_args.dry_run)
+    if not data_args.dry_run:
+        check_writable(training_args.output_dir)
+    checkpoint = find_checkpoint(training_args)
+    model, processor = build_model(model_args, data_args)
+    splits = build_data(data_args, training_args, processor)
+    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length)
+    if data_args.dry_run:
+        from .dry_run import show
+
+        show(model, splits, collator, training_args)
+        return None
+    report_data(splits, training_args)
+    trainer = create_trainer(
+        model, processor, splits.train, training_args, splits.evaluation, str(data_args.prompt_format), collator
+    )
+    trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
+    run(trainer, collator, checkpoint)
+    write(trainer)
+    return Path(training_args.output_dir)
+
+
+def resolve(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
+    """Settle what depends on more than one of the three."""
+    training_args.settle_learning_rate(model_args.use_lora)
+    if data_args.prompt_format is None:
+        tuned = read_sidecar(resolve_model_path(model_args.model_name))
+        data_args.prompt_format = tuned.prompt_format if tuned else "serve"
+        why = "what the checkpoint was tuned with" if tuned else "what servers send"
+        training_args.origins["prompt_format"] = why
+    if data_args.eval_split is None and data_args.eval_split_size == 0 and training_args.eval_strategy != "no":
+        training_args.without_evaluation("--eval_split_size is 0")
+
+
+def check_writable(directory: str) -> None:
+    """Find out before training that the output can be written after it."""
+    try:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise UserError(f"--output_dir {directory} cannot be written: {error.strerror}; choose another") from error
+
+
+def find_checkpoint(training_args: TrainingArguments) -> str | None:
+    """The checkpoint directory that ``--resume_from_checkpoint`` means: a path, or True for the newest."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    asked = str(training_args.resume_from_checkpoint or "")
+    if asked.lower() in ("", "false", "none"):
+        return None
+    output = Path(training_args.output_dir)
+    found = get_last_checkpoint(str(output)) if asked.lower() == "true" and output.is_dir() else asked
+    if not found or not (Path(found) / "trainer_state.json").is_file():
+        have = sorted(path.name for path in output.glob("checkpoint-*")) if output.is_dir() else []
+        raise UserError(
+            f"--resume_from_checkpoint {asked}: no checkpoint there (trainer_state.json is missing); "
+            f"{output} has: {', '.join(have) or 'none'}"
+        )
+    return str(found)
+
+
+def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[Any, Glm46VProcessor]:
+    """The model and its processor, as the arguments say."""
+    return load_model(
+        model_args.model_name,
+        load_in_4bit=model_args.load_in_4bit,
+        freeze_vision_tower=model_args.freeze_vision_tower,
+        freeze_multi_modal_projector=model_args.freeze_multi_modal_projector,
+        use_lora=model_args.use_lora,
+        lora_rank=model_args.lora_rank,
+        lora_target=model_args.lora_target,
+        lora_alpha=model_args.lora_alpha,
+        lora_dropout=model_args.lora_dropout,
+        min_pixels=data_args.min_pixels,
+        max_pixels=data_args.max_pixels,
+    )
+
+
+def build_data(data_args: DataArguments, training_args: TrainingArguments, processor: Glm46VProcessor) -> Splits:
+    """The samples, surveyed and split; evaluation is turned off when there is nothing to evaluate on."""
+    renderer = PromptRenderer(processor, str(data_args.prompt_format))
+    evaluate = training_args.eval_strategy != "no"
+    seed = training_args.data_seed if training_args.data_seed is not None else training_args.seed
+    splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate)
+    if evaluate and splits.evaluation is None:
+        training_args.without_evaluation("; ".join(splits.notes))
+    return splits
+
+
+def report_data(splits: Splits, training_args: TrainingArguments) -> None:
+    """Say what is trained on, what is shrunk, and what was set aside."""
+    if training_args.process_index != 0:
+        return
+    held_out = len(splits.evaluation) if splits.evaluation is not None else 0
+    logger.info("samples: %d to train on, %d to evaluate on", len(splits.train), held_out)
+    for note in splits.notes:
+        logger.warning("%s", note)
+    if splits.num_shrunk:
+        logger.warning(
+            "%d images are shrunk to keep --max_length %s, but would be served larger; "
+            "--max_length %d trains them whole",
+            splits.num_shrunk,
+            training_args.max_length,
+            splits.longest_unshrunk,
+        )
+    if file := splits.write_set_aside(training_args.output_dir):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
+        logger.warning("set aside: %s; listed in %s", reasons, file)
+
+
+def run(trainer: GlmOcrTrainer, collator: VLMDataCollator, checkpoint: str | None) -> None:
+    """Train, from a checkpoint when given. Raises Interrupted when a signal ended it early."""
+    on_signal = SaveOnSignal()
+    trainer.add_callback(on_signal)
+    collator.on_bad_image = _append_to(Path(trainer.args.output_dir) / SET_ASIDE_FILE)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if on_signal.received is not None:
+        saved = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
+        raise Interrupted(on_signal.received, str(saved))
+
+
+def _append_to(file: Path) -> Any:
+    def append(sample: Mapping[str, Any], error: ImageError) -> None:
+        row = SetAside(str(sample.get("source", "")), error.reason, str(error))
+        with file.open("a") as handle:
+            handle.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+
+    return append
+
+
+def write(trainer: GlmOcrTrainer) -> None:
+    """Write the tuned model and the state of the run to the output directory."""
+    output = trainer.args.output_dir
+    trainer.save_model(output)
+    trainer.save_state()
+    if trainer.args.process_index == 0:
+        best = trainer.state.best_model_checkpoint
+        kept = f" (the best checkpoint, {Path(best).name})" if best and trainer.args.load_best_model_at_end else ""
+        logger.info("saved %s%s; losses in %s", output, kept, Path(output) / CURVE_FILE)
+        logger.info("read with it: python inference.py --model %s --image IMAGE", output)

@@ -1,0 +1,101 @@
+"""No network, no GPU, one thread, the tiny model; and small data sets that tests draw themselves."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["WANDB_MODE"] = "disabled"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+SHARED = Path(__file__).parents[2] / "shared"
+WORDS = ("amber", "birch", "cedar", "delta", "ember", "flint", "grove", "haven", "inlet", "jetty", "knoll", "larch")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection to anything but this machine fails the test."""
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else ""
+        if self.family != socket.AF_UNIX and host not in ("127.0.0.1", "::1", "localhost"):
+            raise RuntimeError(f"a test reached for the network: {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Caches go to a temporary folder, not to the user's."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout; tests that need it are skipped where it is missing."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared data is not on this machine")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_random() -> Path:
+    """The checkpoint directory of tiny-random."""
+    from glm_ocr_finetune.tiny import tiny_path
+
+    return tiny_path("tiny-random")
+
+
+@pytest.fixture(scope="session")
+def processor(tiny_random: Path) -> Any:
+    """The processor of the tiny model."""
+    from glm_ocr_finetune.processor import load_processor
+
+    return load_processor(tiny_random)
+
+
+def draw_line(text: str, size: tuple[int, int] = (140, 56)) -> Image.Image:
+    """A line of text, black on white; size is (width, height) in pixels."""
+    image = Image.new("L", size, 255)
+    ImageDraw.Draw(image).text((6, 10), text, fill=0, font=ImageFont.load_default(28))
+    return image
+
+
+@pytest.fixture(scope="session")
+def line_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve lines as images/*.png with a manifest.jsonl of image and text."""
+    folder = tmp_path_factory.mktemp("lines")
+    (folder / "images").mkdir()
+    rows = []
+    for index, word in enumerate(WORDS):
+        draw_line(word).save(folder / "images" / f"{index}.png")
+        rows.append({"image": f"images/{index}.png", "text": word})
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process; returns its exit code, standard output and standard error."""
+    from glm_ocr_finetune.cli import main
+
+    def call(*argv: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in argv])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
