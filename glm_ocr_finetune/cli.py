@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from .errors import UserError
@@ -92,6 +93,8 @@ def _quiet_down() -> None:
     """Our own messages as plain lines on standard error; no chatter from tokenizers and telemetry."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # peft asks transformers by an old name, which is not the user's to mend
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("glm_ocr_finetune")

@@ -15,10 +15,11 @@ import numpy as np
 from .args import DEFAULT_PROMPT, DataArguments
 from .collate import TooLong, fit_image
 from .errors import UserError
-from .images import ImageError, check_complete, content_key, read_size
+from .images import ImageError, content_key, read_size
 from .processor import PixelBudget
 from .prompt import PromptRenderer, messages_for
-from .readers import PROBLEMS, TEXT_COLUMNS, load_rows
+from .readers import PROBLEMS, load_rows
+from .readers.columns import TEXT_COLUMNS
 from .split import split_rows
 from .text import clean_label
 
@@ -34,7 +35,7 @@ def format_for_vlm(sample: Mapping[str, Any], prompt: str = DEFAULT_PROMPT) -> d
 
     Args:
         sample: a row with ``image`` and ``label``, ``text`` or ``ground_truth`` (others in
-            ``readers.TEXT_COLUMNS``); its own ``prompt`` wins over the argument.
+            ``readers.columns.TEXT_COLUMNS``); its own ``prompt`` wins over the argument.
 
     Returns:
         ``images`` (a list of one image as found), ``prompt`` and ``completion`` (one chat message each), and
@@ -245,7 +246,6 @@ def _measure(
     prompt = row["prompt"] or default_prompt
     try:
         height, width = read_size(row["image"])
-        check_complete(row["image"])
         text_tokens = renderer.num_text_tokens(prompt, label.text)
         fitted = fit_image(height, width, budget, text_tokens, max_length)
     except ImageError as error:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transformers import set_seed
 from trl import SFTTrainer
 
 from .args import DataArguments, ModelArguments
@@ -64,8 +65,8 @@ class GlmOcrTrainer(SFTTrainer):
         super()._save(str(directory), state_dict)
         if not self.args.should_save:
             return
-        if dtype:
-            _declare_dtype(directory, dtype)
+        if not adapter:
+            _correct_config(directory, dtype)
         model.generation_config.save_pretrained(directory)
         save_processor(self.processing_class, directory)
         if self.sidecar:
@@ -86,13 +87,14 @@ def cast(weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, t
     return {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
 
 
-def _declare_dtype(directory: Path, dtype: torch.dtype) -> None:
-    """Make config.json name the type the weights are stored in; engines compute in it."""
+def _correct_config(directory: Path, dtype: torch.dtype | None) -> None:
+    """Make config.json name the type the weights are stored in, and drop what the trainer set for itself."""
     file = directory / "config.json"
     config = json.loads(file.read_text())
-    name = str(dtype).removeprefix("torch.")
-    for part in (config, config["text_config"], config["vision_config"]):
-        part["dtype"] = name
+    config.pop("use_cache", None)  # the trainer turns the cache off; whoever reads with the model wants it
+    if dtype:
+        for part in (config, config["text_config"], config["vision_config"]):
+            part["dtype"] = str(dtype).removeprefix("torch.")
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -148,6 +150,7 @@ def train(
     if not data_args.dry_run:
         check_writable(training_args.output_dir)
     checkpoint = find_checkpoint(training_args)
+    set_seed(training_args.seed)  # adapters are drawn at random
     model, processor = build_model(model_args, data_args)
     splits = build_data(data_args, training_args, processor)
     collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length)

@@ -35,7 +35,7 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
     def __post_init__(self) -> None:
         self.origins: dict[str, str] = {}
         self._settle_precision()
-        self._settle_checkpointing()
+        self._settle_device()
         self._settle_warmup()
         self._settle_steps()
         self._settle_reporting()
@@ -70,9 +70,11 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         self.settle("bf16", bf16, why)
         self.settle("fp16", cuda and not bf16, why)
 
-    def _settle_checkpointing(self) -> None:
+    def _settle_device(self) -> None:
+        cuda = torch.cuda.is_available() and not self.use_cpu
+        if not cuda:
+            self.dataloader_pin_memory = False  # pinned memory is for copies to a GPU
         if self.gradient_checkpointing is None:
-            cuda = torch.cuda.is_available() and not self.use_cpu
             why = "saves GPU memory" if cuda else "not needed on a CPU"
             self.settle("gradient_checkpointing", cuda, why)
         if getattr(self, "activation_checkpointing", False) is None:  # its name from transformers 5.20 on

@@ -1,0 +1,78 @@
+"""Imports go downward only, and each module has a place in the table."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import glm_ocr_finetune
+
+PACKAGE = Path(glm_ocr_finetune.__file__).parent
+
+# From the bottom up: a module may import from lower layers, and from its own.
+LAYERS = {
+    "words": {"errors", "text", "tokens", "curves"},
+    "leaves": {"args", "training_args", "prompt", "images", "split", "readers", "metrics", "parse", "settings"},
+    "parts": {
+        "processor",
+        "mtp",
+        "checkpoint",
+        "tiny",
+        "model",
+        "collate",
+        "data",
+        "generate",
+    },
+    "workflows": {"callbacks", "dry_run", "train", "infer", "demo"},
+    "doors": {"cli", "__main__", "__init__"},
+}
+ORDER = {module: level for level, modules in enumerate(LAYERS.values()) for module in modules}
+
+
+def modules() -> dict[str, list[Path]]:
+    """Top-level module or sub-package name -> its files."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        found.setdefault(file.relative_to(PACKAGE).parts[0].removesuffix(".py"), []).append(file)
+    return found
+
+
+def imported(file: Path) -> set[str]:
+    """Names of this package's top-level modules that a file imports, anywhere in it."""
+    depth = len(file.relative_to(PACKAGE).parts)
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            names |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+    return names
+
+
+def test_every_module_has_a_layer() -> None:
+    assert set(modules()) == set(ORDER)
+
+
+def test_imports_go_downward_only() -> None:
+    wrong = [
+        f"{module} -> {target}"
+        for module, files in modules().items()
+        for file in files
+        for target in imported(file)
+        if ORDER[target] > ORDER[module]
+    ]
+    assert not wrong
+
+
+def test_there_are_no_cycles() -> None:
+    edges = {module: {t for file in files for t in imported(file)} - {module} for module, files in modules().items()}
+    while free := [module for module, targets in edges.items() if not targets & set(edges)]:
+        for module in free:
+            del edges[module]
+    assert not edges
+
+
+def test_nothing_imports_from_the_packages_own_init() -> None:
+    for files in modules().values():
+        for file in files:
+            text = file.read_text()
+            assert "from . import" not in text
+            assert "from glm_ocr_finetune import" not in text
