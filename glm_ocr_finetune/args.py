@@ -90,7 +90,9 @@ class TrainingDefaults:
     max_length: int | None = arg(2048, "Longest sequence in tokens: image, prompt, answer and stop token.")
     eval_strategy: str = arg("steps", "When to evaluate.", choices=("no", "steps", "epoch"))
     eval_steps: float | None = arg(None, "Evaluate every N steps. Default: 100, or --save_steps if that is smaller.")
-    save_steps: float | None = arg(None, "Save a checkpoint every N steps. Default: 500, as a multiple of --eval_steps.")
+    save_steps: float | None = arg(
+        None, "Save a checkpoint every N steps. Default: 500, as a multiple of --eval_steps."
+    )
     save_total_limit: int | None = arg(3, "Checkpoints to keep.")
     load_best_model_at_end: bool | None = arg(
         None, "End with the best checkpoint instead of the last. Default: yes, when there is an evaluation."

@@ -27,7 +27,9 @@ class TooLong(Exception):
     """A sample cannot be brought to ``max_length`` without cutting its label or ruining its image."""
 
 
-def fit_image(height: int, width: int, budget: PixelBudget, num_text_tokens: int, max_length: int | None) -> PixelBudget:
+def fit_image(
+    height: int, width: int, budget: PixelBudget, num_text_tokens: int, max_length: int | None
+) -> PixelBudget:
     """The pixel budget that brings a sample to ``max_length``; the given one where the sample fits already.
 
     Only the image gives way, down to ``SHRINK_FLOOR`` of its tokens. A label is never cut.

@@ -15,7 +15,7 @@ import numpy as np
 from .args import DEFAULT_PROMPT, DataArguments
 from .collate import TooLong, fit_image
 from .errors import UserError
-from .images import ImageError, content_key, read_size
+from .images import ImageError, check_complete, content_key, read_size
 from .processor import PixelBudget
 from .prompt import PromptRenderer, messages_for
 from .readers import PROBLEMS, load_rows
@@ -246,6 +246,7 @@ def _measure(
     prompt = row["prompt"] or default_prompt
     try:
         height, width = read_size(row["image"])
+        check_complete(row["image"])
         text_tokens = renderer.num_text_tokens(prompt, label.text)
         fitted = fit_image(height, width, budget, text_tokens, max_length)
     except ImageError as error:

@@ -64,6 +64,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TAIL = 65536  # cameras and editors append to a file, so its end mark is looked for in this many bytes
+_ENDS = {b"\x89PNG\r\n\x1a\n": b"IEND", b"\xff\xd8": b"\xff\xd9"}  # how PNG and JPEG files start and end
 _PATCH = 28
 """Pixels on a side of the square that becomes one image token (patch_size 14 x merge_size 2)."""
 
@@ -101,6 +103,22 @@ def open_upright(image: AnyImage) -> Image.Image:
         orientation = _orientation(opened)
         rgb = _to_rgb(opened)
         return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def check_complete(image: AnyImage) -> None:
+    """Raise ``ImageError`` when a PNG or JPEG breaks off before its end.
+
+    Its last bytes tell, so a sound file is not decoded here; only one with a doubtful end is. Damage in the
+    middle of a file, and in other formats, shows when the image is opened.
+    """
+    if isinstance(image, Image.Image):
+        return
+    with _stream(image) as stream:
+        head = stream.read(8)
+        stream.seek(-min(stream.seek(0, os.SEEK_END), _TAIL), os.SEEK_END)
+        tail = stream.read()
+    if any(head.startswith(start) and end not in tail for start, end in _ENDS.items()):
+        open_upright(image)
 
 
 def smart_size(height: int, width: int, min_pixels: int, max_pixels: int, factor: int = _PATCH) -> tuple[int, int]:

@@ -69,7 +69,8 @@ def _files_by_tensor(model_name: str, prefix: str) -> dict[str, str]:
 
     if single := find(SAFE_WEIGHTS_NAME):
         with safe_open(single, framework="pt") as handle:
-            return {name: single for name in handle.keys() if name.startswith(prefix)}
+            names: list[str] = handle.keys()
+        return {name: single for name in names if name.startswith(prefix)}
     if index := find(SAFE_WEIGHTS_INDEX_NAME):
         weight_map: dict[str, str] = json.loads(Path(index).read_text())["weight_map"]
         wanted = {name: file for name, file in weight_map.items() if name.startswith(prefix)}

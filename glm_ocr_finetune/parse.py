@@ -50,7 +50,9 @@ def help_text(prog: str, dataclasses: Sequence[type], epilog: str) -> str:
             metadata = dict(one.metadata)
             default = default_of(one)
             shown = "" if default in (None, []) or "Default" in metadata["help"] else f" Default: {default}."
-            group.add_argument(f"--{one.name}", metavar=_metavar(one), help=(metadata["help"] + shown).replace("%", "%%"))
+            group.add_argument(
+                f"--{one.name}", metavar=_metavar(one), help=(metadata["help"] + shown).replace("%", "%%")
+            )
     return parser.format_help()
 
 
@@ -175,9 +177,7 @@ def parse_infer(argv: Sequence[str], prog: str) -> InferenceArguments:
         if isinstance(kind, types.UnionType):
             kind = next(option for option in typing.get_args(kind) if option is not type(None))
         options: dict[str, Any] = {"nargs": "+", "action": "extend"} if many else {"type": kind}
-        parser.add_argument(
-            f"--{one.name}", default=default_of(one), choices=one.metadata.get("choices"), **options
-        )
+        parser.add_argument(f"--{one.name}", default=default_of(one), choices=one.metadata.get("choices"), **options)
     return InferenceArguments(**vars(parser.parse_args(_join_prefixless(list(argv)))))
 
 

@@ -13,9 +13,7 @@ from .parse import Given
 logger = logging.getLogger(__name__)
 
 
-def show_settings(
-    arguments: Sequence[Any], given: Given, origins: Mapping[str, str], everything: bool = False
-) -> None:
+def show_settings(arguments: Sequence[Any], given: Given, origins: Mapping[str, str], everything: bool = False) -> None:
     """Print ``name = value (origin)``: what was given or settled, and the plain defaults too when asked."""
     declared = {one.name for cls in (ModelArguments, DataArguments, TrainingDefaults) for one in fields(cls)}
     for instance in arguments:

@@ -218,7 +218,7 @@ def tiny_path(name: str) -> Path:
     directory = home / f"tiny-random-{RANDOM_VERSION}"
     if not directory.is_dir():
         home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=home) as scratch:
-            with contextlib.suppress(OSError):  # another process may have been first
-                write_random(Path(scratch) / "tiny").rename(directory)
+        # another process may be first: then the rename fails, and its directory serves as well
+        with tempfile.TemporaryDirectory(dir=home) as scratch, contextlib.suppress(OSError):
+            write_random(Path(scratch) / "tiny").rename(directory)
     return directory

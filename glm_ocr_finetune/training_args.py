@@ -97,22 +97,21 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
     def _settle_steps(self) -> None:
         """Evaluation and saving must meet for the best checkpoint to exist: ``save_steps`` is a multiple."""
         eval_strategy, save_strategy = _plain(self.eval_strategy), _plain(self.save_strategy)
-        evaluates = eval_strategy == "steps"
         if self.eval_steps is None:
             small = self.save_steps is not None and 1 <= self.save_steps < 100
             self.settle("eval_steps", self.save_steps if small else 100, "as often as it saves" if small else "default")
+        every = float(self.eval_steps or 100)
         if self.save_steps is None:
-            every = self.eval_steps if evaluates and self.eval_steps >= 1 else 500
-            save_steps = int(max(every, 500 // every * every))
-            self.settle("save_steps", save_steps, "default" if save_steps == 500 else "a multiple of eval_steps")
-        meets = not evaluates or self.save_steps % self.eval_steps == 0
+            multiple = int(max(every, 500 // every * every)) if eval_strategy == "steps" and every >= 1 else 500
+            self.settle("save_steps", multiple, "default" if multiple == 500 else "a multiple of eval_steps")
+        meets = eval_strategy != "steps" or float(self.save_steps or 500) % every == 0
         if self.load_best_model_at_end is None:
             why = "there is an evaluation" if meets else "save_steps is no multiple of eval_steps"
             self.settle("load_best_model_at_end", meets and eval_strategy != "no", why)
         elif self.load_best_model_at_end and not meets:
             raise UserError(
                 f"--load_best_model_at_end True needs checkpoints where it evaluates, but --save_steps "
-                f"{self.save_steps:g} is no multiple of --eval_steps {self.eval_steps:g}; change one of them"
+                f"{self.save_steps:g} is no multiple of --eval_steps {every:g}; change one of them"
             )
         if self.load_best_model_at_end and save_strategy not in (eval_strategy, "best"):
             self.settle("save_strategy", eval_strategy, "the best checkpoint must be saved when it is evaluated")

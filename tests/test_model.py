@@ -13,7 +13,6 @@ import torch
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.model import (
     PARTS,
-    add_lora,
     adapter_base,
     count_parts,
     freeze,

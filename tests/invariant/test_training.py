@@ -57,7 +57,7 @@ def losses(trainer: Any) -> list[float]:
 
 
 def weights_of(directory: Path) -> dict[str, torch.Tensor]:
-    (file,) = [file for file in directory.glob("*model.safetensors")]
+    (file,) = directory.glob("*model.safetensors")
     return load_file(file)
 
 
@@ -150,9 +150,7 @@ def test_resumed_run_equals_the_uninterrupted_one(
     with pytest.raises(Interrupted, match="checkpoint-3") as stopped:
         run_train(line_folder, tmp_path / "cut", monkeypatch, StopAt(3, signal_number), use_lora=use_lora)
     assert stopped.value.signal_number == signal_number
-    resumed = run_train(
-        line_folder, tmp_path / "cut", monkeypatch, use_lora=use_lora, resume_from_checkpoint="True"
-    )
+    resumed = run_train(line_folder, tmp_path / "cut", monkeypatch, use_lora=use_lora, resume_from_checkpoint="True")
     expected, found = weights_of(whole), weights_of(resumed)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)

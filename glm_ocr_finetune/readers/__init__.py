@@ -1,0 +1,153 @@
+"""Readers: whatever holds images and transcriptions becomes one neutral, lazy table.
+
+``load_rows`` yields a ``datasets.Dataset`` with the columns
+
+- ``image``: ``{"bytes", "path"}``, encoded; files stay on disk and are named by their absolute path
+- ``text``: the label as found (numbers as strings), or None
+- ``prompt``: the row's own prompt, or None
+- ``source``: where the row comes from, for messages: ``manifest.jsonl:12`` (line, or item of a JSON list,
+  from 1; the file's name alone for a ``.gt.txt``) or ``train:12`` (index in the split, from 0)
+- ``problem``: None, or why the row cannot be used: a key of ``PROBLEMS``
+
+To add a format: a module with a function that maps a path to its splits, and a line in ``FORMATS``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glm_ocr_finetune.errors import UserError
+
+from .hub import hub_splits, is_hub_id, read_hub_split
+from .rows import COLUMNS, PROBLEMS, ReadOptions
+from .saved import saved_splits
+from .tables import SUFFIXES, canonical_split, table_splits
+from .text_pairs import text_pair_splits
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["COLUMNS", "PROBLEMS", "list_splits", "load_rows"]
+
+Splits = dict[str, "Callable[[], Dataset]"]
+"""Split name -> function that reads its rows."""
+
+FORMATS: tuple[Callable[[Path, Path, ReadOptions], Splits | None], ...] = (
+    saved_splits,
+    table_splits,
+    text_pair_splits,
+)
+"""Asked in this order with (path, the data set's folder, options); the first that knows the path reads it."""
+
+_LAYOUTS = (
+    "metadata.csv or metadata.jsonl with a file_name column, manifest.jsonl, train/test files or folders of "
+    "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, or *.gt.txt beside images"
+)
+
+
+def load_rows(
+    dataset_name: str,
+    *,
+    split: str,
+    config: str | None = None,
+    image_column: str | None = None,
+    text_column: str | None = None,
+    image_folder: str | None = None,
+) -> Dataset:
+    """The rows of one split of a local file or folder, or else of a hub data set, in the neutral columns.
+
+    ``split`` may be sliced and added as in ``datasets`` (``train[:10%]+test``). ``config`` is a hub
+    data set's configuration, or a sub-folder of a local one. Columns are detected (see ``columns``)
+    unless named. Image paths are relative to ``image_folder``, when given, or to the file that names
+    them, and must not leave these folders.
+
+    Raises ``UserError`` when the data set, split, column or image folder does not exist, a file
+    cannot be parsed, or there are no rows.
+    """
+    options = ReadOptions(config, image_column, text_column, image_folder)
+    splits = _local_splits(dataset_name, options)
+    rows = read_hub_split(dataset_name, split, options) if splits is None else _select(splits, split, dataset_name)
+    if len(rows) == 0:
+        raise UserError(f"{dataset_name}: split {split!r} has no rows.")
+    return rows
+
+
+def list_splits(dataset_name: str, config: str | None = None) -> list[str]:
+    """The names of the splits. Raises ``UserError`` when the data set does not exist."""
+    splits = _local_splits(dataset_name, ReadOptions(config))
+    return hub_splits(dataset_name, config) if splits is None else list(splits)
+
+
+def _local_splits(name: str, options: ReadOptions) -> Splits | None:
+    """The splits of a local path; None when there is no such path and the name could be a hub id."""
+    path = Path(os.path.abspath(os.path.expanduser(name)))
+    if not path.exists():
+        if not name.lower().endswith(SUFFIXES) and is_hub_id(name):
+            return None
+        raise UserError(f"there is no file or folder {name!r} (--dataset_name); expected one, or a hub id owner/name.")
+    path = _configured(path, options.config)
+    splits = _splits_of(path, path if path.is_dir() else path.parent, options)
+    if not splits:
+        raise UserError(f"{path} holds nothing to read: expected {_LAYOUTS}.")
+    return splits
+
+
+def _configured(path: Path, config: str | None) -> Path:
+    if config is None or config == "default":
+        return path
+    if not (path / config).is_dir():
+        raise UserError(f"--dataset_config {config}: the local data set {path} has no such sub-folder; leave it out.")
+    return path / config
+
+
+def _splits_of(path: Path, root: Path, options: ReadOptions) -> Splits:
+    return _splits_of_folders(path, root, options) or _splits_of_format(path, root, options)
+
+
+def _splits_of_folders(path: Path, root: Path, options: ReadOptions) -> Splits:
+    """Splits from sub-folders called ``train``, ``val``, ``test``, … that each hold something to read."""
+    if not path.is_dir() or (path / "dataset_dict.json").exists():
+        return {}
+    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _is_split_name(folder.name)]
+    found = {canonical_split(folder.name): _splits_of_format(folder, root, options) for folder in folders}
+    return {split: next(iter(inner.values())) for split, inner in found.items() if inner}
+
+
+def _is_split_name(name: str) -> bool:
+    return canonical_split(name) in ("train", "validation", "test")
+
+
+def _splits_of_format(path: Path, root: Path, options: ReadOptions) -> Splits:
+    return next((splits for splits in (read(path, root, options) for read in FORMATS) if splits), {})
+
+
+def _select(splits: Splits, spec: str, name: str) -> Dataset:
+    """The rows of a split, or of slices and sums of splits as ``datasets`` writes them."""
+    from datasets import ReadInstruction, concatenate_datasets
+
+    wanted = {part: _resolve(splits, part, name) for part in re.findall(r"(?:^|\+)\s*([^\[+\s]+)", spec)}
+    tables = {part: splits[split]() for part, split in wanted.items()}
+    if list(tables) == [spec]:
+        return tables[spec]
+    try:
+        slices = ReadInstruction.from_spec(spec).to_absolute({part: len(table) for part, table in tables.items()})
+    except (ValueError, AssertionError) as error:
+        raise UserError(
+            f"split {spec!r} cannot be understood ({error}); expected such as 'train' or 'train[:10%]'."
+        ) from error
+    parts = [tables[part.splitname].select(range(part.from_ or 0, part.to)) for part in slices]
+    return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+
+
+def _resolve(splits: Splits, split: str, name: str) -> str:
+    found = next((candidate for candidate in (split, canonical_split(split)) if candidate in splits), None)
+    if found is None:
+        raise UserError(
+            f"{name} has no split {split!r}; its splits: {', '.join(splits)}. "
+            f"Choose with --train_split and --eval_split."
+        )
+    return found

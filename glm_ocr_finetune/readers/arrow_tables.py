@@ -1,0 +1,132 @@
+"""Parquet and Arrow files, saved data sets, and what the hub yields: tables that ``datasets`` memory-maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glm_ocr_finetune.errors import UserError
+
+from .columns import Layout, find_layout, kinds_of_features
+from .paths import ImageFinder, image_finder
+from .records import Record, to_row
+from .rows import COLUMNS, ReadOptions, Row, make_row, store_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
+
+_ABSENT = " "
+"""Names no column: the images of these rows stay in a table of their own, which is never copied."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a table comes from: for messages, for sources (``train:12``), and the folders that hold its images.
+
+    Relative paths are relative to the first of ``roots``.
+    """
+
+    where: str
+    split: str
+    roots: tuple[str, ...]
+
+
+def read_arrow_files(files: list[Path], root: Path, options: ReadOptions, split: str, where: str) -> Dataset:
+    """The rows of parquet or Arrow files. Raises ``UserError`` when one cannot be read."""
+    import datasets
+    from datasets.exceptions import DatasetGenerationError
+
+    builder = BUILDERS[files[0].suffix.lower()]
+    try:
+        table = datasets.load_dataset(builder, data_files={"train": [str(file) for file in files]}, split="train")
+    except (DatasetGenerationError, ValueError, OSError) as error:
+        cause = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(f"{where} cannot be read as {builder}: {cause}") from error
+    return restructure(table, options, Origin(where, split, (str(root),)))
+
+
+def restructure(table: Dataset, options: ReadOptions, origin: Origin) -> Dataset:
+    """A table with the neutral columns; images that are embedded stay where they are, undecoded and uncopied.
+
+    Rows are called ``split:index``, counted from 0 as the table's own indices. Raises ``UserError``
+    when the columns are not known.
+    """
+    layout = _layout(table, options, origin.where)
+    finder = image_finder(origin.roots, options.image_folder, lenient=layout.is_conversation)
+    table = _undecoded(table, layout.image)
+    embedded = _embedded_rows(table, layout.image)
+    key = (table._fingerprint, layout, options, origin)
+    if embedded is None:
+        return store_rows(_rows(table, layout, finder, origin), key, finder.nothing_to_say)
+    rows = store_rows(_rows_without_images(table, layout, finder, origin, embedded), key, finder.nothing_to_say)
+    return _beside(table, layout.image, rows)
+
+
+def _layout(table: Dataset, options: ReadOptions, where: str) -> Layout:
+    layout = find_layout(kinds_of_features(table.features), options, where)
+    names = getattr(table.features[layout.text], "names", None)
+    return replace(layout, class_names=tuple(names)) if names else layout
+
+
+def _undecoded(table: Dataset, column: str) -> Dataset:
+    """The table with the image column's cells as ``{"bytes", "path"}``."""
+    from datasets import Image, List, Value
+
+    feature = table.features[column]
+    if kinds_of_features({column: feature})[column] == "image":
+        return table.cast_column(column, Image(decode=False))
+    inner = getattr(feature, "feature", None)
+    if isinstance(inner, Image) or (isinstance(inner, Value) and "binary" in inner.dtype):
+        return table.cast_column(column, List(Image(decode=False)))
+    return table
+
+
+def _embedded_rows(table: Dataset, column: str) -> list[bool] | None:
+    """Which rows have their image's bytes in the table; None when none has (or the cells are lists)."""
+    from datasets import Image
+
+    if not isinstance(table.features[column], Image):
+        return None
+    batches = table.select_columns([column]).with_format("arrow").iter(1000)
+    present = [flag for batch in batches for flag in _has_bytes(batch[column])]
+    return present if any(present) else None
+
+
+def _has_bytes(cells: Any) -> list[bool]:
+    """Whether each cell of an Arrow column of images has bytes; reads the validity only, not the bytes."""
+    import pyarrow.compute as pc
+
+    flags: list[bool] = pc.is_valid(pc.struct_field(cells, "bytes")).to_pylist()
+    return flags
+
+
+def _rows(table: Dataset, layout: Layout, finder: ImageFinder, origin: Origin) -> Iterator[Row]:
+    wanted = [layout.image, layout.text, layout.prompt, "system" if layout.is_conversation else None]
+    columns = [name for name in table.column_names if name in wanted]
+    for index, values in enumerate(table.select_columns(columns)):
+        yield to_row(Record(f"{origin.split}:{index}", origin.roots[0], values), layout, finder)
+
+
+def _rows_without_images(
+    table: Dataset, layout: Layout, finder: ImageFinder, origin: Origin, embedded: list[bool]
+) -> Iterator[Row]:
+    """Rows to stand beside the images: no image is read here, and what is missing is a problem."""
+    elsewhere = replace(layout, image=_ABSENT)
+    rows = _rows(table.remove_columns([layout.image]), elsewhere, finder, origin)
+    for row, present in zip(rows, embedded, strict=True):
+        missing = None if present else "no_image"
+        problem = missing if row["problem"] == "no_image" else row["problem"]
+        yield make_row(row["source"], None, row["text"], row["prompt"], problem)
+
+
+def _beside(table: Dataset, column: str, rows: Dataset) -> Dataset:
+    """The images of one table beside the other columns of another."""
+    from datasets import concatenate_datasets
+
+    images = table.select_columns([column])
+    images = images if column == "image" else images.rename_column(column, "image")
+    return concatenate_datasets([images, rows.remove_columns(["image"])], axis=1).select_columns(list(COLUMNS))

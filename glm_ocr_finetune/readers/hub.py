@@ -1,0 +1,115 @@
+"""Data sets of the Hugging Face hub, or of its local cache."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from glm_ocr_finetune.errors import UserError
+
+from .arrow_tables import Origin, restructure
+from .columns import find_layout, kinds_of_features
+from .rows import ReadOptions
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name could be that of a hub data set: ``owner/name`` or ``name``."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
+def read_hub_split(name: str, split: str, options: ReadOptions) -> Dataset:
+    """The rows of one split (slices such as ``train[:100]`` too). Raises ``UserError`` when it cannot be had."""
+    import datasets
+
+    with _explained(name, options.config):
+        table = datasets.load_dataset(name, options.config, split=split)
+    _check_images_are_there(table, options, name)
+    return restructure(table, options, Origin(name, split, _cache_folders()))
+
+
+def hub_splits(name: str, config: str | None) -> list[str]:
+    """The names of a hub data set's splits. Raises ``UserError`` when it cannot be had."""
+    import datasets
+
+    with _explained(name, config):
+        return list(datasets.get_dataset_split_names(name, config))
+
+
+@contextmanager
+def _explained(name: str, config: str | None) -> Iterator[None]:
+    """Turn what the hub's client raises into one line that says what to do."""
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+
+    try:
+        with _offline_without_network():
+            yield
+    except (ConnectionError, DatasetNotFoundError, FileNotFoundError) as error:
+        raise UserError(_not_found(name, error)) from error
+    except (ValueError, RuntimeError, OSError, DatasetGenerationError) as error:
+        raise UserError(f"data set {name!r} (--dataset_config {config}): {_one_line(error)}") from error
+
+
+def _not_found(name: str, error: Exception) -> str:
+    return (
+        f"no data set {name!r}: there is no such file or folder, and the Hugging Face hub did not yield it "
+        f"({_one_line(error)}). With a network, `hf download --repo-type dataset {name} --local-dir DIR` fetches it "
+        f"(`hf auth login` first when it is gated); then use --dataset_name DIR."
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400]
+
+
+@contextmanager
+def _offline_without_network() -> Iterator[None]:
+    """Let the client use its cache at once when the hub's name does not resolve, rather than retry for 20 s."""
+    import datasets
+
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = before or not _hub_resolves(datasets.config.HF_ENDPOINT)
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _hub_resolves(endpoint: str) -> bool:
+    if getproxies():
+        return True  # a proxy resolves names for us
+    try:
+        socket.getaddrinfo(urlsplit(endpoint).hostname, None)
+    except OSError:
+        return False
+    return True
+
+
+def _check_images_are_there(table: Dataset, options: ReadOptions, name: str) -> None:
+    """Raise ``UserError`` when the table only names image files, which loading it does not fetch."""
+    column = find_layout(kinds_of_features(table.features), options, name).image
+    cells = [table.features[column], getattr(table.features[column], "feature", None)]
+    if options.image_folder is None and any(
+        getattr(cell, "dtype", None) in ("string", "large_string") for cell in cells
+    ):
+        raise UserError(
+            f"{name} names image files in its column {column!r} but does not hold them. Fetch all of it with "
+            f"`hf download --repo-type dataset {name} --local-dir DIR`, then use --dataset_name DIR."
+        )
+
+
+def _cache_folders() -> tuple[str, ...]:
+    """The folders that hold whatever the hub's client has fetched."""
+    import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return str(datasets.config.HF_DATASETS_CACHE), str(HF_HUB_CACHE)

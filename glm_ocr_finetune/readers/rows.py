@@ -1,0 +1,137 @@
+"""The neutral table that every reader yields, and how it is stored."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from glm_ocr_finetune.errors import UserError
+from glm_ocr_finetune.text import is_storable
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+COLUMNS = ("image", "text", "prompt", "source", "problem")
+
+PROBLEMS = {
+    "no_image": "the row names no image",
+    "several_images": "the row has more than one image",
+    "missing_image": "the image file does not exist",
+    "image_is_url": "the image is a URL; images are read from files only",
+    "path_outside_data_set": "the image's path leads out of the data set's folder and of the image folder",
+    "invalid_path": "the image's path is not text that can be stored",
+    "ambiguous_image": "images of different folders were looked for under one file name",
+    "several_turns": "the conversation is not one user message and one answer",
+    "system_message": "the conversation has a system message, which the prompt has no place for",
+    "label_not_text": "the label is a list, a mapping or a truth value",
+    "invalid_text": "the label or prompt is not valid Unicode",
+    "invalid_record": "the line is not a JSON object, or has more cells than the header",
+}
+"""Why a reader rejects a row, in words. ``missing_image`` is found again by ``images`` when a file vanishes later."""
+
+_VERSION = 1  # of the stored tables: raise it when the same files yield other rows
+_BATCH = 1000
+
+
+class Row(TypedDict):
+    """One sample. ``problem`` is a key of ``PROBLEMS`` or None; with a problem, text and prompt may be None."""
+
+    image: dict[str, Any] | None
+    text: str | None
+    prompt: str | None
+    source: str
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user may say about a data set; None means: find out."""
+
+    config: str | None = None
+    image_column: str | None = None
+    text_column: str | None = None
+    image_folder: str | None = None
+
+
+def make_row(
+    source: str,
+    image: dict[str, Any] | None = None,
+    text: str | None = None,
+    prompt: str | None = None,
+    problem: str | None = None,
+) -> Row:
+    """A row that can be stored: strings that are not valid Unicode become problems, never exceptions."""
+    path = (image or {}).get("path")
+    if path is not None and not is_storable(path):
+        image, problem = None, problem or "invalid_path"
+    if prompt is not None and not is_storable(prompt):
+        prompt, problem = None, problem or "invalid_text"
+    source = source.encode("utf-8", "backslashreplace").decode()
+    return Row(image=image, text=text, prompt=prompt, source=source, problem=problem)
+
+
+def row_features() -> Features:
+    """The columns' types; images stay encoded (``{"bytes", "path"}``)."""
+    from datasets import Features, Image, Value
+
+    texts = {name: Value("string") for name in COLUMNS[1:]}
+    return Features({"image": Image(decode=False), **texts})
+
+
+def store_rows(rows: Iterable[Row], key: object, lasting: Callable[[], bool]) -> Dataset:
+    """Write rows to a memory-mapped table in the cache of ``datasets`` and open it.
+
+    ``key`` is whatever determines the rows; a table stored under an equal key is opened again without
+    reading ``rows``. ``lasting`` is asked once all rows are written: False means that the next call
+    must read them again (missing images may have come; a warning is to be repeated). Raises
+    ``UserError`` when the cache folder cannot be written.
+    """
+    from datasets import Dataset
+    from datasets.fingerprint import Hasher
+
+    stored = _cache_folder() / f"{Hasher.hash((_VERSION, repr(key)))}.arrow"
+    if not stored.exists():
+        written = stored.with_suffix(f".{os.getpid()}.part")
+        _write(rows, written)
+        stored = stored if lasting() else stored.with_suffix(".passing.arrow")
+        # Replacing is atomic, so processes that store the same table at once do not disturb each other.
+        os.replace(written, stored)
+    return Dataset.from_file(str(stored))
+
+
+def file_state(path: str | os.PathLike[str]) -> tuple[str, int, int]:
+    """What tells that a file has changed: absolute path, size in bytes, time of modification in ns."""
+    state = os.stat(path)
+    return os.path.abspath(path), state.st_size, state.st_mtime_ns
+
+
+def _cache_folder() -> Path:
+    import datasets
+
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "glm_ocr_finetune"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the data set cache {folder} ({error.strerror}); set HF_DATASETS_CACHE"
+        ) from error
+    return folder
+
+
+def _write(rows: Iterable[Row], path: Path) -> None:
+    import pyarrow as pa
+
+    schema = row_features().arrow_schema
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        for batch in _batches(rows):
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    rest = iter(rows)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch

@@ -1,0 +1,97 @@
+"""Local tables: one file, or a folder whose file names tell the splits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glm_ocr_finetune.errors import UserError
+
+from . import arrow_tables, text_tables
+from .rows import ReadOptions
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SUFFIXES = text_tables.SUFFIXES + tuple(arrow_tables.BUILDERS)
+
+_SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+_CANONICAL = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
+_SPLIT_IN_NAME = re.compile(rf"(?i)(?:^|[-_. ])({'|'.join(_CANONICAL)})(?:[-_. \d]|$)")
+_SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")
+
+_WHOLE_SETS = ("metadata", "manifest", "sharegpt")
+"""Stems of files that hold a whole data set; the first present is read and other tables beside it are not."""
+
+_NOT_TABLES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+
+
+def canonical_split(name: str) -> str:
+    """``train``, ``validation`` or ``test`` for their other names (``val``, ``eval``), else the name itself."""
+    return _CANONICAL.get(name.casefold(), name)
+
+
+def table_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
+    """The splits of a table file (``train``) or of a folder of tables, or None when there is no table.
+
+    In a folder, files named after splits come first (``train.jsonl``, ``test-00000-of-00002.parquet``),
+    then ``metadata.*``, ``manifest.*``, ``sharegpt.*``, then all tables together as ``train``; failing
+    all, the same in its folder ``data``. ``root`` is the data set's folder, which images must not leave.
+    """
+    if path.is_file():
+        splits = {"train": [path]} if path.suffix.lower() in SUFFIXES else {}
+    else:
+        splits = _splits_in(path) or _splits_in(path / "data")
+    return {split: partial(_read, files, root, options, split) for split, files in splits.items()} or None
+
+
+def _splits_in(folder: Path) -> dict[str, list[Path]]:
+    tables = _tables_in(folder)
+    splits: dict[str, list[Path]] = {}
+    for file in tables:
+        split = _split_of(file)
+        if split is not None:
+            splits.setdefault(split, []).append(file)
+    if splits or not tables:
+        return splits
+    whole = next((file for stem in _WHOLE_SETS for file in tables if file.stem == stem), None)
+    return {"train": [whole] if whole else tables}
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    files = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.name not in _NOT_TABLES)
+    return sorted(file for file in files if file.is_file() and not file.name.startswith("."))
+
+
+def _split_of(file: Path) -> str | None:
+    shard = _SHARD.fullmatch(file.stem)
+    if shard:
+        return canonical_split(shard[1])
+    word = _SPLIT_IN_NAME.search(file.stem)
+    return _CANONICAL[word[1].casefold()] if word else None
+
+
+def _read(files: list[Path], root: Path, options: ReadOptions, split: str) -> Dataset:
+    where = _described(files, root)
+    if len({file.suffix.lower() for file in files}) > 1:
+        raise UserError(f"{root} holds tables of several kinds ({where}); give one of them as --dataset_name.")
+    if files[0].suffix.lower() in text_tables.SUFFIXES:
+        return text_tables.read_text_tables(files, root, options, where)
+    return arrow_tables.read_arrow_files(files, root, options, split, where)
+
+
+def _described(files: list[Path], root: Path) -> str:
+    """The first three files, for messages."""
+    if len(files) == 1:
+        return str(files[0])
+    names = ", ".join(file.relative_to(root).as_posix() for file in files[:3])
+    return names + (f" and {len(files) - 3} more" if len(files) > 3 else "")
