@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "zai-org/GLM-OCR"
 DEFAULT_PROMPT = "Text Recognition:"
 PROMPT_FORMATS = ("serve", "no_think")
+NORMALISATIONS = ("none", "nfc", "nfc_case", "nfc_case_punct")
+CER_UNITS = ("grapheme", "codepoint")
 
 
 def arg(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -125,6 +127,45 @@ class InferenceArguments:
     batch_size: int = arg(8, "Images read together.")
     repetition_penalty: float = arg(1.0, "1.0 is none; the official SDK asks its server for 1.1.")
     device_map: str = arg("auto", "auto, cpu, cuda, cuda:1, ...")
+
+
+@dataclass
+class EvaluateArguments:
+    """What ``evaluate`` takes: a model to read with, or the predictions of any system, and the truths to compare."""
+
+    dataset_name: str | None = arg(None, "Hub id, folder or file with images and transcriptions (required).")
+    model: str = arg(DEFAULT_MODEL, "Hub id or directory: a base model, a tuned one, or a LoRA adapter.")
+    adapter: str | None = arg(None, "LoRA adapter directory. Default: found by adapter_config.json in --model.")
+    predictions: str | None = arg(
+        None, "JSON lines with 'id' or 'image' and 'prediction', of any OCR system, to score instead of reading."
+    )
+    split: str | None = arg(None, "Split to read. Default: test, else validation, else train.")
+    dataset_config: str | None = arg(None, "Configuration name of a hub data set that has several.")
+    image_folder: str | None = arg(None, "Folder that relative image paths start from. Default: where the file lies.")
+    image_column: str | None = arg(None, "Column with the image. Default: detected.")
+    text_column: str | None = arg(None, "Column with the transcription. Default: detected.")
+    max_samples: int | None = arg(None, "Read only the first N samples.")
+    output_dir: str = arg("./glm-ocr-evaluation", "Where predictions.jsonl and scores.json go.")
+    prompt: str = arg(DEFAULT_PROMPT, "Prompt of samples that bring none of their own.")
+    prompt_format: str | None = arg(None, "Default: what the checkpoint was tuned with.", choices=PROMPT_FORMATS)
+    min_pixels: int | None = arg(None, "Smallest image in pixels. Default: the checkpoint's.")
+    max_pixels: int | None = arg(None, "Largest image in pixels. Default: the checkpoint's.")
+    max_new_tokens: int | None = arg(None, "Longest answer. Default: twice the truth's tokens and 64 more.")
+    batch_size: int = arg(8, "Images read together.")
+    repetition_penalty: float = arg(1.0, "1.0 is none; the official SDK asks its server for 1.1.")
+    text_normalisation: str = arg("nfc", "What is done to texts before they are compared.", choices=NORMALISATIONS)
+    cer_unit: str = arg("grapheme", "What counts as one character.", choices=CER_UNITS)
+    device_map: str = arg("auto", "auto, cpu, cuda, cuda:1, ...")
+
+
+@dataclass
+class DemoArguments:
+    """What ``demo`` takes: how the tiny model is tuned on the lines that come with the package."""
+
+    output_dir: str = arg("./demo-run", "Where the tuned model and its readings go.")
+    use_lora: bool = arg(False, "Train LoRA adapters instead of the weights themselves.")
+    load_in_4bit: bool = arg(False, "With --use_lora True: on a language model in 4-bit NF4.")
+    seed: int = arg(42, "Order of the samples and draw of the adapters; the same seed gives the same result.")
 
 
 def __getattr__(name: str) -> Any:

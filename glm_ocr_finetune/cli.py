@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 
+from .args import DemoArguments, EvaluateArguments, InferenceArguments
 from .errors import UserError
 
 PROGRAM = "glm-ocr-finetune"
+Command = Callable[[Sequence[str], str], int]
 
 
 def _train(argv: Sequence[str], prog: str) -> int:
@@ -36,22 +39,37 @@ def _train(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def _infer(argv: Sequence[str], prog: str) -> int:
-    from .args import InferenceArguments
-    from .parse import help_text, parse_infer
+def _light(declared: type, workflow: str, epilog: str) -> Command:
+    """A command whose arguments are one dataclass, handed to ``workflow`` ("module.function")."""
 
-    if _asks_help(argv):
-        sys.stdout.write(help_text(prog, (InferenceArguments,), "The text goes to standard output."))
-        return 0
-    args = parse_infer(argv, prog)
-    from .infer import infer
+    def command(argv: Sequence[str], prog: str) -> int:
+        from .parse import help_text, parse_light
 
-    return infer(args)
+        if _asks_help(argv):
+            sys.stdout.write(help_text(prog, (declared,), epilog))
+            return 0
+        args: object = parse_light(argv, declared, prog)
+        module, function = workflow.split(".")
+        code: int = getattr(importlib.import_module(f".{module}", __package__), function)(args)
+        return code
+
+    return command
 
 
-COMMANDS: dict[str, tuple[Callable[[Sequence[str], str], int], str]] = {
+COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (_train, "fine-tune a model (the same as finetune.py)"),
-    "infer": (_infer, "read images (the same as inference.py)"),
+    "infer": (
+        _light(InferenceArguments, "infer.infer", "The text goes to standard output, everything else to error."),
+        "read images (the same as inference.py)",
+    ),
+    "evaluate": (
+        _light(EvaluateArguments, "evaluate.evaluate", "Scores go to standard output and to scores.json."),
+        "score a model, or anybody's predictions, by what was read",
+    ),
+    "demo": (
+        _light(DemoArguments, "demo.demo", "Takes a few minutes on two cores, without a network."),
+        "fine-tune the tiny model on lines it cannot read, and show what it reads then",
+    ),
 }
 
 

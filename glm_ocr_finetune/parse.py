@@ -13,8 +13,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .args import DataArguments, InferenceArguments, ModelArguments, TrainingDefaults, default_of
+from .args import DataArguments, ModelArguments, TrainingDefaults, default_of
 from .errors import UserError
+
+T = typing.TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -167,18 +169,26 @@ def parse_train(argv: Sequence[str], prog: str) -> tuple[Any, Any, Any, Given]:
     return model_args, data_args, training_args, given
 
 
-def parse_infer(argv: Sequence[str], prog: str) -> InferenceArguments:
-    """Arguments of ``infer``; light, so that a wrong path is told at once."""
+def parse_light(argv: Sequence[str], declared: type[T], prog: str) -> T:
+    """Arguments of a command other than ``train``, without torch, so that a wrong path is told at once."""
     parser = Parser(prog=prog, allow_abbrev=False)
-    hints = typing.get_type_hints(InferenceArguments)
-    for one in fields(InferenceArguments):
+    hints = typing.get_type_hints(declared)
+    for one in fields(declared):  # type: ignore[arg-type]
         kind = hints[one.name]
         many = typing.get_origin(kind) is list
         if isinstance(kind, types.UnionType):
             kind = next(option for option in typing.get_args(kind) if option is not type(None))
+        if kind is bool:
+            kind = _truth
         options: dict[str, Any] = {"nargs": "+", "action": "extend"} if many else {"type": kind}
         parser.add_argument(f"--{one.name}", default=default_of(one), choices=one.metadata.get("choices"), **options)
-    return InferenceArguments(**vars(parser.parse_args(_join_prefixless(list(argv)))))
+    return declared(**vars(parser.parse_args(_join_prefixless(list(argv)))))
+
+
+def _truth(word: str) -> bool:
+    if word.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{word!r} is neither True nor False")
+    return word.lower() == "true"
 
 
 TRAIN_HELP = (ModelArguments, DataArguments, TrainingDefaults)

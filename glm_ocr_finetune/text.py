@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass
+from decimal import Decimal
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def label_as_found(value: object) -> Label:
         return Label()
     if isinstance(value, str):
         return Label(text=value) if is_storable(value) else Label(reason="invalid_text")
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+    if isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool):
         return Label() if math.isnan(value) else Label(text=str(value))
     return Label(reason="label_not_text")
 
