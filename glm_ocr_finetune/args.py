@@ -99,6 +99,16 @@ class TrainingDefaults:
     load_best_model_at_end: bool | None = arg(
         None, "End with the best checkpoint instead of the last. Default: yes, when there is an evaluation."
     )
+    eval_generate: bool | None = arg(
+        None, "Read with the model at every evaluation, and judge by it. Default: yes, when there is an evaluation."
+    )
+    eval_samples: int = arg(200, "Evaluation samples to read, drawn once by the seed.")
+    metric_for_best_model: str | None = arg(
+        None, "What the best checkpoint is best at. Default: eval_cer, or eval_loss without --eval_generate."
+    )
+    early_stopping_patience: int | None = arg(None, "Stop after N evaluations without a better one. Default: never.")
+    text_normalisation: str = arg("nfc", "What is done to texts before they are compared.", choices=NORMALISATIONS)
+    cer_unit: str = arg("grapheme", "What counts as one character.", choices=CER_UNITS)
     report_to: str | None = arg(
         None, "wandb, tensorboard or none. Default: wandb when logged in, else tensorboard when installed, else none."
     )

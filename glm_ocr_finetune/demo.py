@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from .args import DataArguments, DemoArguments, ModelArguments
-from .evaluate import read_samples, write_predictions
 from .data import load_splits
+from .evaluate import read_samples, write_predictions
 from .metrics import Reading, Scores, score
 from .model import load_for_reading
 from .prompt import PromptRenderer

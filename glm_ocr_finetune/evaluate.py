@@ -16,7 +16,7 @@ from .args import DataArguments, EvaluateArguments
 from .collate import answer_of, prompt_of
 from .data import load_splits
 from .errors import UserError
-from .generate import generate
+from .generate import Generated, generate
 from .metrics import GroupScore, Reading, Scores, ScoringSettings, read_predictions, score
 from .model import load_for_reading
 from .processor import set_pixel_budget
@@ -63,41 +63,52 @@ def read_samples(
         max_new_tokens: longest answer; by default :func:`answer_limit` of the longest truth in a batch.
 
     Returns:
-        N readings in the order of the samples.
+        N readings in the order of the samples; under torchrun each rank reads a share, and all get all.
     """
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
     from tqdm import tqdm
 
+    state = PartialState()
     order = sorted(range(len(samples)), key=lambda index: -int(lengths[index]))
-    readings: dict[int, Reading] = {}
-    bar = tqdm(total=len(order), desc="reading", unit=" images", disable=not progress)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    mine = order[state.process_index :: state.num_processes]
+    readings: list[tuple[int, Reading]] = []
+    bar = tqdm(total=len(mine), desc="reading", unit=" images", disable=not (progress and state.is_main_process))
+    for start in range(0, len(mine), batch_size):
+        chosen = mine[start : start + batch_size]
         batch = [samples[index] for index in chosen]
-        longest = max(len(renderer.answer_ids(answer_of(sample))) for sample in batch)
-        answers = generate(
-            model,
-            renderer,
-            [sample["images"][0] for sample in batch],
-            [prompt_of(sample) for sample in batch],
-            max_new_tokens or answer_limit(longest),
-            repetition_penalty,
-        )
+        answers = _answers(model, renderer, batch, max_new_tokens, repetition_penalty)
         for index, sample, answer in zip(chosen, batch, answers, strict=True):
-            readings[index] = _reading(sample, index, answer.text, answer.stopped, len(answer.token_ids))
+            readings.append((index, _reading(sample, index, answer)))
         bar.update(len(chosen))
     bar.close()
-    return [readings[index] for index in range(len(samples))]
+    everybodys = gather_object(readings) if state.num_processes > 1 else readings
+    return [reading for _, reading in sorted(everybodys, key=lambda pair: pair[0])]
 
 
-def _reading(sample: Mapping[str, Any], index: int, text: str, stopped: bool, num_tokens: int) -> Reading:
+def _answers(
+    model: Any, renderer: PromptRenderer, batch: Sequence[Any], max_new_tokens: int | None, repetition_penalty: float
+) -> list[Generated]:
+    longest = max(len(renderer.answer_ids(answer_of(sample))) for sample in batch)
+    return generate(
+        model,
+        renderer,
+        [sample["images"][0] for sample in batch],
+        [prompt_of(sample) for sample in batch],
+        max_new_tokens or answer_limit(longest),
+        repetition_penalty,
+    )
+
+
+def _reading(sample: Mapping[str, Any], index: int, answer: Generated | None = None) -> Reading:
     source = str(sample.get("source", index))
     image = sample["images"][0]
     return Reading(
         id=source,
         truth=answer_of(sample),
-        prediction=text,
-        stopped=stopped,
-        num_tokens=num_tokens + int(stopped),
+        prediction=answer.text if answer else "",
+        stopped=answer.stopped if answer else None,
+        num_tokens=len(answer.token_ids) + int(answer.stopped) if answer else None,
         prompt=prompt_of(sample),
         source=source.rsplit(":", 1)[0],
         image=image.get("path") if isinstance(image, dict) else None,
@@ -134,7 +145,7 @@ def _readings(args: EvaluateArguments, output: Path) -> list[Reading]:
         return _told(read_predictions(args.predictions))
     if args.predictions:
         samples = _load(args, PromptRenderer(_any_processor(), args.prompt_format or "serve"))
-        truths = [_reading(sample, index, "", False, 0) for index, sample in enumerate(samples.train)]
+        truths = [_reading(sample, index) for index, sample in enumerate(samples.train)]
         return _told(read_predictions(args.predictions, truths))
     model, processor, tuned_format = load_for_reading(args.model, args.adapter, args.device_map)
     set_pixel_budget(processor, args.min_pixels, args.max_pixels)

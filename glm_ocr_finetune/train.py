@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import set_seed
+from transformers import EarlyStoppingCallback, set_seed
 from trl import SFTTrainer
 
 from .args import DataArguments, ModelArguments
@@ -20,6 +21,8 @@ from .collate import VLMDataCollator
 from .data import SET_ASIDE_FILE, SetAside, Splits, load_splits
 from .errors import UserError
 from .images import ImageError
+from .judge import Judge, choose_samples, logged_metrics, report_verdict, summarise, write_summary
+from .metrics import Scores, ScoringSettings
 from .model import checkpoint_dtype, keep_trained_in_fp32, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given
 from .processor import save_processor
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from transformers import Glm46VProcessor
 
 logger = logging.getLogger(__name__)
+
+EVALUATION_FOLDER = "evaluation"
+BASE_READINGS, TUNED_READINGS = "base", "tuned"
 
 __all__ = ["GlmOcrTrainer", "Interrupted", "VLMDataCollator", "create_trainer", "train"]
 
@@ -53,6 +59,23 @@ class GlmOcrTrainer(SFTTrainer):
     """
 
     sidecar: Sidecar | None = None
+    judge: Judge | None = None
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The evaluation loss and, with a judge, what reading gives: ``eval_cer``, ``eval_wer``, ``eval_stop_rate``, ..."""
+        metrics: dict[str, float] = super().evaluate(*args, **kwargs)
+        if self.judge:
+            scores = self.judge.read(self.accelerator.unwrap_model(self.model), f"step-{self.state.global_step}")
+            read = logged_metrics(scores, kwargs.get("metric_key_prefix", "eval"))
+            self.log(dict(read))
+            metrics |= read
+        return metrics
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        is_best: bool = super()._determine_best_metric(metrics, trial)
+        if is_best and self.args.load_best_model_at_end:
+            self.control.should_save = True  # when it happens, not at the next multiple of save_steps
+        return is_best
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         directory = Path(output_dir or self.args.output_dir)
@@ -130,6 +153,8 @@ def create_trainer(
         data_collator=collator or VLMDataCollator(processor, prompt_format, training_args.max_length),
         callbacks=[DrawLoss()],
     )
+    if training_args.early_stopping_patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(training_args.early_stopping_patience))
     keep_trained_in_fp32(trainer.model)  # TRL puts the adapters of a 4-bit model into bf16
     return trainer
 
@@ -164,8 +189,12 @@ def train(
         model, processor, splits.train, training_args, splits.evaluation, str(data_args.prompt_format), collator
     )
     trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
+    trainer.judge = build_judge(splits, collator.renderer, training_args)
+    base = read_base(trainer, checkpoint)
     run(trainer, collator, checkpoint)
     write(trainer)
+    if base:
+        conclude(trainer, base, {"model": model_args.model_name, "data set": data_args.dataset_name})
     return Path(training_args.output_dir)
 
 
@@ -256,6 +285,51 @@ def report_data(splits: Splits, training_args: TrainingArguments) -> None:
     if file := splits.write_set_aside(training_args.output_dir):
         reasons = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
         logger.warning("set aside: %s; listed in %s", reasons, file)
+
+
+def build_judge(splits: Splits, renderer: PromptRenderer, training_args: TrainingArguments) -> Judge | None:
+    """The judge of a run, with its fixed share of the evaluation samples; None when nothing is to be read."""
+    if splits.evaluation is None or not training_args.eval_generate:
+        return None
+    samples, lengths = choose_samples(
+        splits.evaluation, splits.evaluation_tokens, training_args.eval_samples, training_args.seed
+    )
+    settings = ScoringSettings(training_args.text_normalisation, training_args.cer_unit)  # type: ignore[arg-type]
+    folder = Path(training_args.output_dir) / EVALUATION_FOLDER
+    return Judge(renderer, samples, lengths, training_args.per_device_eval_batch_size, settings, folder)
+
+
+def read_base(trainer: GlmOcrTrainer, checkpoint: str | None) -> Scores | None:
+    """Read with the base before the first step; a resumed run remembers what its first sitting read."""
+    if trainer.judge is None:
+        return None
+    scores = trainer.judge.remembered(BASE_READINGS) if checkpoint else None
+    if scores is None and checkpoint:
+        logger.warning("the run that is resumed did not read with its base: no comparison at the end")
+        return None
+    scores = scores or trainer.judge.read(trainer.accelerator.unwrap_model(trainer.model), BASE_READINGS)
+    if trainer.args.process_index == 0:
+        logger.info(
+            "the base reads %d evaluation samples at CER %.4f", len(scores.samples), scores.values["corpus_cer"]
+        )
+    return scores
+
+
+def conclude(trainer: GlmOcrTrainer, base: Scores, facts: dict[str, Any]) -> None:
+    """Compare what is saved with the base, on the terminal and in ``summary.json``."""
+    if trainer.judge is None or trainer.args.process_index != 0:
+        return
+    step = trainer.state.best_global_step if trainer.args.load_best_model_at_end else trainer.state.global_step
+    tuned = trainer.judge.remembered(f"step-{step}")
+    if tuned is None:
+        logger.warning("nothing was read with what is saved (step %s): no comparison with the base", step)
+        return
+    shutil.copy(trainer.judge.file(f"step-{step}"), trainer.judge.file(TUNED_READINGS))
+    history = [row for row in trainer.state.log_history if "eval_cer" in row]
+    comparison, summary = summarise(base, tuned, history, facts | {"step": step})
+    file = write_summary(summary, Path(trainer.args.output_dir))
+    report_verdict(comparison)
+    logger.info("summary in %s, readings in %s", file, trainer.judge.directory)
 
 
 def run(trainer: GlmOcrTrainer, collator: VLMDataCollator, checkpoint: str | None) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import netrc
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         self._settle_device()
         self._settle_warmup()
         self._settle_steps()
+        self._settle_judging()
         self._settle_reporting()
         self._refuse_what_cannot_work()
         # Labels are cut by nobody here: --max_length is kept by shrinking images and setting samples aside.
@@ -58,6 +60,7 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
     def without_evaluation(self, why: str) -> None:
         """Turn evaluation off because there is nothing to evaluate on."""
         self.settle("eval_strategy", "no", why)
+        self.settle("eval_generate", False, why)
         self.settle("load_best_model_at_end", False, why)
 
     def _settle_precision(self) -> None:
@@ -115,6 +118,23 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             )
         if self.load_best_model_at_end and save_strategy not in (eval_strategy, "best"):
             self.settle("save_strategy", eval_strategy, "the best checkpoint must be saved when it is evaluated")
+
+    def _settle_judging(self) -> None:
+        evaluates = _plain(self.eval_strategy) != "no"
+        if self.eval_generate is None:
+            self.settle("eval_generate", evaluates, "there is an evaluation" if evaluates else "there is no evaluation")
+        if self.metric_for_best_model is None and self.load_best_model_at_end:
+            metric = "eval_cer" if self.eval_generate else "eval_loss"
+            self.settle(
+                "metric_for_best_model", metric, "judged by reading" if self.eval_generate else "nothing is read"
+            )
+        if self.eval_samples < 1:
+            raise UserError(f"--eval_samples is {self.eval_samples}; it must be at least 1 (or --eval_generate False)")
+        if self.early_stopping_patience is not None and not self.load_best_model_at_end:
+            raise UserError("--early_stopping_patience needs an evaluation and --load_best_model_at_end True")
+        if self.metric_for_best_model and getattr(self, "greater_is_better", None) is None:
+            lower_is_better = re.search("loss|cer|wer|repetition", self.metric_for_best_model)
+            self.greater_is_better = lower_is_better is None
 
     def _settle_reporting(self) -> None:
         if self.report_to is None:

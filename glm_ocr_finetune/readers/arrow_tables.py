@@ -44,6 +44,8 @@ def read_arrow_files(files: list[Path], root: Path, options: ReadOptions, split:
     try:
         table = datasets.load_dataset(builder, data_files={"train": [str(file) for file in files]}, split="train")
     except (DatasetGenerationError, ValueError, OSError) as error:
+        if "corresponds to no data" in str(error):  # all that datasets says of a table without rows
+            raise UserError(f"{where} holds no rows.") from error
         cause = str(error.__cause__ or error).splitlines()[0]
         raise UserError(f"{where} cannot be read as {builder}: {cause}") from error
     return restructure(table, options, Origin(where, split, (str(root),)))

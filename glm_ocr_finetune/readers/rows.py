@@ -67,7 +67,7 @@ def make_row(
     """A row that can be stored: strings that are not valid Unicode become problems, never exceptions."""
     path = (image or {}).get("path")
     if path is not None and not is_storable(path):
-        image, problem = None, problem or "invalid_path"
+        image, problem = None, "invalid_path"
     if prompt is not None and not is_storable(prompt):
         prompt, problem = None, problem or "invalid_text"
     source = source.encode("utf-8", "backslashreplace").decode()

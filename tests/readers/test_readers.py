@@ -250,15 +250,14 @@ def test_metadata_of_a_split_folder_may_name_images_beside_it(folder: Path) -> N
 
 
 def test_parquet_paths_are_confined_too(folder: Path) -> None:
-    from datasets import Dataset, Features, Value
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import Features, Value
     from datasets import Image as ImageFeature
 
-    features = Features({"image": ImageFeature(), "text": Value("string")})
-    data = {
-        "image": [{"bytes": None, "path": "/etc/passwd"}, {"bytes": None, "path": "images/1.png"}],
-        "text": ["a", "b"],
-    }
-    Dataset.from_dict(data, features=features).to_parquet(folder / "rows.parquet")
+    schema = Features({"image": ImageFeature(), "text": Value("string")}).arrow_schema
+    images = [{"bytes": None, "path": "/etc/passwd"}, {"bytes": None, "path": "images/1.png"}]
+    pq.write_table(pa.table({"image": images, "text": ["a", "b"]}, schema=schema), folder / "rows.parquet")
     assert load_rows(str(folder), split="train")["problem"][:] == ["path_outside_data_set", None]
 
 
@@ -492,7 +491,7 @@ def test_empty_and_broken_files(name: str, folder: Path) -> None:
 
 def test_empty_table(folder: Path) -> None:
     embedded_table(folder).select([]).to_parquet(folder / "rows.parquet")
-    with pytest.raises(UserError, match="split 'train' has no rows"):
+    with pytest.raises(UserError, match=r"rows\.parquet holds no rows"):
         load_rows(str(folder), split="train")
     (folder / "head.csv").write_text("image,text\n")
     with pytest.raises(UserError, match="holds no rows"):

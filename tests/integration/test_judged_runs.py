@@ -1,0 +1,92 @@
+"""Runs that are judged by reading: the base first, then the tuned model, and a plain word at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., tuple[int, str, str]]
+WORDS = ("train", "--model_name", "tiny-random", "--report_to", "none", "--disable_tqdm", "True")
+
+
+@pytest.fixture
+def judged(line_folder: Path, tmp_path: Path, run: Run) -> tuple[Path, str]:
+    """The output folder and standard error of a short run with an evaluation."""
+    words = (*WORDS, "--dataset_name", line_folder, "--output_dir", tmp_path, "--max_steps", 3, "--eval_steps", 2)
+    code, _, err = run(*words, "--eval_split_size", 0.3, "--per_device_train_batch_size", 2)
+    assert code == 0, err
+    return tmp_path, err
+
+
+def test_base_and_tuned_are_read_on_the_same_samples(judged: tuple[Path, str]) -> None:
+    folder, err = judged
+    names = {file.stem for file in (folder / "evaluation").iterdir()}
+    assert names == {"base", "tuned", "step-2", "step-3"}
+    base, tuned = (
+        [json.loads(line) for line in (folder / "evaluation" / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("base", "tuned")
+    )
+    assert [row["id"] for row in base] == [row["id"] for row in tuned]
+    assert all(Path(row["image"]).is_file() and row["text"] for row in base)
+    assert "the base reads 4 evaluation samples at CER" in err
+
+
+def test_summary_and_terminal_say_the_same(judged: tuple[Path, str]) -> None:
+    folder, err = judged
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["verdict"] in ("better", "worse", "no difference shown")
+    assert summary["verdict_text"] in err
+    assert summary["samples"] == 4
+    assert [row["step"] for row in summary["history"]] == [2, 3]
+
+
+def test_the_best_checkpoint_is_the_one_that_reads_best(judged: tuple[Path, str]) -> None:
+    folder, _ = judged
+    state = json.loads((folder / "trainer_state.json").read_text())
+    rates = {row["step"]: row["eval_cer"] for row in state["log_history"] if "eval_cer" in row}
+    assert state["best_metric"] == min(rates.values())
+    assert rates[state["best_global_step"]] == min(rates.values())
+    assert (folder / f"checkpoint-{state['best_global_step']}").is_dir()
+
+
+def test_evaluation_by_loss_alone_reads_nothing(line_folder: Path, tmp_path: Path, run: Run) -> None:
+    words = (*WORDS, "--dataset_name", line_folder, "--output_dir", tmp_path, "--max_steps", 1)
+    code, _, err = run(*words, "--eval_generate", "False")
+    assert code == 0, err
+    assert not (tmp_path / "evaluation").exists()
+    assert "metric_for_best_model = eval_loss (nothing is read)" in err
+
+
+def test_evaluate_scores_a_model_and_anybodys_predictions_alike(line_folder: Path, tmp_path: Path, run: Run) -> None:
+    words = ("evaluate", "--dataset_name", line_folder, "--output_dir")
+    code, out, err = run(*words, tmp_path / "a", "--model", "tiny-random", "--max_new_tokens", 5)
+    assert code == 0, err
+    file = tmp_path / "a" / "predictions.jsonl"
+    shuffled = list(reversed(file.read_text().splitlines()))
+    (tmp_path / "theirs.jsonl").write_text("\n".join(shuffled) + "\n")
+    code, again, err = run(*words, tmp_path / "b", "--predictions", tmp_path / "theirs.jsonl")
+    assert code == 0, err
+    assert again == out
+    scores = [json.loads((tmp_path / name / "scores.json").read_text()) for name in "ab"]
+    assert scores[0]["overall"] == scores[1]["overall"]
+    (tmp_path / "fewer.jsonl").write_text("\n".join(shuffled[:9]) + "\n")
+    code, _, err = run(*words, tmp_path / "c", "--predictions", tmp_path / "fewer.jsonl")
+    assert "3 missing (scored as empty)" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "tiny-random"], "--dataset_name is required"),
+        (["--predictions", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--dataset_name", "{lines}", "--split", "tset", "--model", "tiny-random"], "tset"),
+        (["--dataset_name", "{lines}", "--cer_unit", "byte"], "invalid choice: 'byte'"),
+    ],
+)
+def test_evaluate_refuses_in_one_line(line_folder: Path, run: Run, words: list[str], message: str) -> None:
+    code, _, err = run("evaluate", *[word.format(lines=line_folder) for word in words])
+    assert code == 2
+    assert message in err.splitlines()[-1]

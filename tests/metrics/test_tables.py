@@ -1,0 +1,209 @@
+"""TEDS of real tables against copies changed by hand, where the published definition gives the value in closed form."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from rapidfuzz.distance import Levenshtein
+
+from glm_ocr_finetune.errors import UserError
+from glm_ocr_finetune.metrics import Reading, ScoringSettings, TableScores, score_tables
+from glm_ocr_finetune.metrics.tables import prepare_tables
+
+MANIFEST = Path(__file__).parents[3] / "shared/data/tables-icdar2013-us/manifest.jsonl"
+AS_IT_IS = ScoringSettings("none")
+needs_data = pytest.mark.skipif(not MANIFEST.exists(), reason="the shared tables are not here")
+needs_teds = pytest.mark.skipif(
+    importlib.util.find_spec("table_recognition_metric") is None, reason="table-recognition-metric is not installed"
+)
+SMALL = "<table><tr><td>k</td><td>m</td></tr><tr><td>p</td><td>q</td></tr></table>"
+NODES = 1 + 2 + 4  # table, tr, td
+
+
+def truths(most_cells: int = 10_000) -> list[str]:
+    rows = [json.loads(line)["text"] for line in MANIFEST.read_text(encoding="utf-8").splitlines()]
+    return [text for text in rows if text.count("<td") <= most_cells]
+
+
+def nodes(table: str) -> int:
+    return 1 + table.count("<tr") + table.count("<td")
+
+
+def score_pairs(pairs: list[tuple[str, str]], **options: float) -> TableScores:
+    readings = [Reading(str(index), truth, prediction) for index, (truth, prediction) in enumerate(pairs)]
+    return score_tables(readings, AS_IT_IS, workers=2, **options)  # type: ignore[arg-type]
+
+
+@needs_data
+def test_equal_tables_are_one_without_any_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    tables = truths()
+    scores = score_pairs([(table, table) for table in tables])
+    assert (scores.teds, scores.teds_structure, scores.count) == (1, 1, len(tables))
+
+
+@needs_data
+@needs_teds
+def test_one_change_costs_what_the_definition_says() -> None:
+    """A changed cell costs its normalised edit distance, a lost cell, row end or span costs 1, each over the nodes."""
+    tables = truths(most_cells=60)
+    assert len(tables) > 5
+    pairs, expected = [], []
+    for table in tables:
+        cell = next(match for match in re.finditer(r"<td>([^<&]{3,})</td>", table))
+        changed = "#" + cell[1][1:]
+        distance = Levenshtein.distance(cell[1], changed) / len(cell[1])
+        for prediction, cost, structure_cost in (
+            (table.replace(cell[0], f"<td>{changed}</td>", 1), distance, 0),
+            (table.replace("<td>", '<td rowspan="7">', 1), 1, 1),
+            (table.replace("</tr>", "<td></td></tr>", 1), 1, 1),
+        ):
+            larger = max(nodes(table), nodes(prediction))
+            pairs.append((table, prediction))
+            expected.append((1 - cost / larger, 1 - structure_cost / larger))
+    scores = score_pairs(pairs)
+    assert [(sample.teds, sample.teds_structure) for sample in scores.samples] == [
+        pytest.approx(values, abs=1e-9) for values in expected
+    ]
+    assert scores.not_scored == ()
+
+
+@needs_data
+@needs_teds
+def test_equals_the_published_code() -> None:
+    from table_recognition_metric import TEDS
+
+    tables = truths(most_cells=45)[:6]
+    pairs = [(table, other) for table in tables[:3] for other in tables[3:]]
+    pairs += [(table, table.replace("1", "7").replace("<td></td>", "")) for table in tables]
+    scores = score_pairs(pairs)
+    teds, structure = TEDS(), TEDS(structure_only=True)
+    for (truth, prediction), sample in zip(pairs, scores.samples, strict=True):
+        whole = [f"<html><body>{text}</body></html>" for text in (prediction, truth)]
+        assert sample.teds == pytest.approx(teds(*whole), abs=1e-9)
+        assert sample.teds_structure == pytest.approx(structure(*whole), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        SMALL.replace("td>", "th>"),
+        SMALL.replace("<table>", "<table><thead>").replace("</tr><tr>", "</tr></thead><tbody><tr>"),
+        f"Here it is:\n```html\n<html><body>{SMALL}</body></html>\n```",
+        SMALL.replace("<table>", "<table><colgroup><col/><col/></colgroup>"),
+        SMALL.replace("<td>k", "<td> k\n"),
+        SMALL.replace("</td>", "").replace("</tr>", ""),
+        SMALL.replace("<table>", "<TABLE><!-- c -->"),
+    ],
+)
+def test_other_ways_to_write_the_same_table(prediction: str) -> None:
+    assert prepare_tables(prediction) == prepare_tables(SMALL)
+
+
+@needs_teds
+def test_spans_of_one_are_no_spans() -> None:
+    scores = score_tables([Reading("1", SMALL, SMALL.replace("<td>k", '<td colspan="x" rowspan="1.9">k'))])
+    assert (scores.teds, scores.teds_structure) == (1, 1)
+
+
+@needs_teds
+def test_header_text_counts() -> None:
+    """The published code ignores the text of th; here a wrong header costs as much as a wrong cell."""
+    header = SMALL.replace("<td>k</td>", "<th>k</th>")
+    scores = score_tables([Reading("1", header, header.replace("k</th>", "x</th>"))])
+    assert scores.teds == pytest.approx(1 - 1 / NODES)
+    assert scores.teds_structure == 1
+
+
+@needs_teds
+def test_letters_beyond_ascii_are_one_letter_each() -> None:
+    truth = SMALL.replace("k", "éü日ក")
+    scores = score_tables([Reading("1", truth, truth.replace("é", "è"))])
+    assert scores.teds == pytest.approx(1 - (1 / 4) / NODES)
+
+
+def test_text_normalisation_reaches_the_cells() -> None:
+    truth, prediction = SMALL.replace("k", "Café  au\nlait"), SMALL.replace("k", "cafe\u0301 au lait!")
+    assert score_tables([Reading("1", truth, prediction)], ScoringSettings("nfc_case_punct")).teds == 1
+
+
+@pytest.mark.parametrize("prediction", ["", "no table", "| a | b |\n|---|---|", "<tablet>", "<tr><td>a</td></tr>"])
+def test_no_table_in_the_prediction_is_zero_and_listed(prediction: str) -> None:
+    scores = score_tables([Reading("bad", SMALL, prediction), Reading("good", SMALL, SMALL)])
+    assert (scores.teds, scores.teds_structure) == (0.5, 0.5)
+    assert scores.no_table == ("bad",)
+    assert scores.not_scored == ()
+
+
+@needs_teds
+@pytest.mark.parametrize("prediction", ["<table", "<table>", "<table><tr><td>\0", "<table>" * 50, "<table colspan=x>"])
+def test_broken_tables_are_scored_low_and_never_raise(prediction: str) -> None:
+    teds = score_tables([Reading("1", SMALL, prediction)]).teds
+    assert teds is not None
+    assert teds < 0.5
+
+
+def test_readings_without_a_table_in_the_truth_are_left_out() -> None:
+    scores = score_tables([Reading("1", "plain text", SMALL)])
+    assert (scores.count, scores.teds) == (0, None)
+
+
+def test_several_tables_are_paired_in_order() -> None:
+    scores = score_tables([Reading("1", f"{SMALL} and {SMALL}", SMALL), Reading("2", SMALL, SMALL + SMALL)])
+    assert [(sample.teds, sample.num_tables) for sample in scores.samples] == [(0.5, 2), (0.5, 2)]
+
+
+def grid(rows: int, text: str) -> str:
+    return "<table>" + ("<tr>" + f"<td>{text}</td>" * 20 + "</tr>") * rows + "</table>"
+
+
+@needs_teds
+def test_a_table_over_the_time_limit_is_zero_listed_and_harms_no_other() -> None:
+    pairs = [(grid(40, "ab"), grid(39, "ac")), (SMALL, SMALL.replace("k", "x")), (SMALL, SMALL.replace("q", "y"))]
+    readings = [Reading(name, *pair) for name, pair in zip(("big", "s1", "s2"), pairs, strict=True)]
+    scores = score_tables([*readings, Reading("big2", *pairs[0])], workers=1, timeout_s=0.5)
+    assert scores.not_scored == ("big", "big2")
+    assert [sample.teds for sample in scores.samples] == pytest.approx([0, 1 - 1 / NODES, 1 - 1 / NODES, 0])
+    assert scores.teds == pytest.approx((2 - 2 / NODES) / 4)
+
+
+@needs_teds
+def test_the_budget_bounds_the_whole() -> None:
+    start = time.monotonic()
+    scores = score_tables(
+        [Reading(str(index), grid(40, "ab"), grid(39, "ac")) for index in range(200)], workers=2, budget_s=2
+    )
+    assert time.monotonic() - start < 10
+    assert len(scores.not_scored) == 200
+    assert scores.teds == 0
+
+
+def test_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'pip install "glm-ocr-finetune\[tables\]"'):
+        score_tables([Reading("1", SMALL, SMALL.replace("k", "x"))])
+
+
+@needs_data
+@needs_teds
+@pytest.mark.slow
+def test_two_hundred_real_tables_in_bounded_time() -> None:
+    tables = truths()
+    readings = [
+        Reading(
+            str(index), tables[index % len(tables)], re.sub(r"[aeiou](?=[^<>]*<)", "o", tables[index % len(tables)])
+        )
+        for index in range(200)
+    ]
+    start = time.monotonic()
+    scores = score_tables(readings, budget_s=240)
+    assert time.monotonic() - start < 300
+    assert scores.not_scored == ()
+    assert scores.teds is not None
+    assert 0.8 < scores.teds < 1
+    assert scores.teds_structure == 1
