@@ -75,4 +75,4 @@ def test_nothing_imports_from_the_packages_own_init() -> None:
         for file in files:
             text = file.read_text()
             assert "from . import" not in text
-            assert "from glm_ocr_finetune import" not in text
+            assert "from glm_ocr_finetune" not in text

@@ -20,8 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glm_ocr_finetune.errors import UserError
-
+from ..errors import UserError
 from .hub import hub_splits, is_hub_id, read_hub_split
 from .rows import COLUMNS, PROBLEMS, ReadOptions
 from .saved import saved_splits

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glm_ocr_finetune.errors import UserError
-
+from ..errors import UserError
 from .columns import Layout, find_layout, kinds_of_features
 from .paths import ImageFinder, image_finder
 from .records import Record, to_row

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from glm_ocr_finetune.errors import UserError
-
+from ..errors import UserError
 from .rows import ReadOptions
 
 _log = logging.getLogger("glm_ocr_finetune")

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from glm_ocr_finetune.errors import UserError
-
+from ..errors import UserError
 from .arrow_tables import Origin, restructure
 from .columns import find_layout, kinds_of_features
 from .rows import ReadOptions

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from glm_ocr_finetune.errors import UserError
+from ..errors import UserError
 
 _log = logging.getLogger("glm_ocr_finetune")
 _URL = re.compile(r"(?i)^(data:|[a-z][a-z0-9+.-]+://)")

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.text import is_storable
+from ..errors import UserError
+from ..text import is_storable
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features

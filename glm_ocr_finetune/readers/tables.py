@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glm_ocr_finetune.errors import UserError
-
+from ..errors import UserError
 from . import arrow_tables, text_tables
 from .rows import ReadOptions
 

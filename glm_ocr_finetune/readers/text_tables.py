@@ -15,8 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glm_ocr_finetune.errors import UserError
-
+from ..errors import UserError
 from .columns import Layout, find_layout, kinds_of_records
 from .paths import image_finder
 from .records import Record, to_row
