@@ -62,8 +62,15 @@ def test_imports_go_downward_only() -> None:
     assert not wrong
 
 
+# args hands TrainingArguments on by name, on demand: importing args must not import torch.
+ON_DEMAND = {("args", "training_args")}
+
+
 def test_there_are_no_cycles() -> None:
-    edges = {module: {t for file in files for t in imported(file)} - {module} for module, files in modules().items()}
+    edges = {
+        module: {t for file in files for t in imported(file) if t != module and (module, t) not in ON_DEMAND}
+        for module, files in modules().items()
+    }
     while free := [module for module, targets in edges.items() if not targets & set(edges)]:
         for module in free:
             del edges[module]
