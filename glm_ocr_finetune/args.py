@@ -73,6 +73,11 @@ class DataArguments:
     )
     min_pixels: int | None = arg(None, "Smallest image in pixels, height x width. Default: the checkpoint's (6272).")
     max_pixels: int | None = arg(None, "Largest image in pixels, height x width. Default: the checkpoint's (4816896).")
+    probe_dataset: str | None = arg(
+        None, "Other data to read before and after training, to see what the tuning cost there."
+    )
+    replay_dataset: str | None = arg(None, "Other data to mix into the training, so that it is not forgotten.")
+    replay_ratio: float = arg(0.1, "Samples of --replay_dataset for each training sample.")
     dry_run: bool = arg(False, "Load everything, show what would be trained, and stop.")
 
 
@@ -155,6 +160,9 @@ class EvaluateArguments:
     image_column: str | None = arg(None, "Column with the image. Default: detected.")
     text_column: str | None = arg(None, "Column with the transcription. Default: detected.")
     max_samples: int | None = arg(None, "Read only the first N samples.")
+    find_label_errors: bool = arg(
+        False, "Also rank the labels that the model contradicts with confidence, in suspects.jsonl."
+    )
     output_dir: str = arg("./glm-ocr-evaluation", "Where predictions.jsonl and scores.json go.")
     prompt: str = arg(DEFAULT_PROMPT, "Prompt of samples that bring none of their own.")
     prompt_format: str | None = arg(None, "Default: what the checkpoint was tuned with.", choices=PROMPT_FORMATS)

@@ -18,7 +18,7 @@ from .errors import UserError
 from .images import ImageError, check_complete, content_key, read_size
 from .processor import PixelBudget
 from .prompt import PromptRenderer, messages_for
-from .readers import PROBLEMS, load_rows
+from .readers import PROBLEMS, list_splits, load_rows
 from .readers.columns import TEXT_COLUMNS
 from .split import split_rows
 from .text import clean_label
@@ -155,7 +155,47 @@ def load_splits(
     )
     if evaluate and data_args.eval_split is not None:
         _add_eval_split(splits, _rows(data_args, data_args.eval_split), looks, formatted)
+    if data_args.replay_dataset:
+        _mix_in_replay(splits, data_args, renderer, max_length, seed)
     return splits
+
+
+def load_other(data_args: DataArguments, dataset_name: str, renderer: PromptRenderer, max_length: int | None) -> Splits:
+    """The samples of another data set (a probe, a replay), with columns of its own: its test split, else another."""
+    other = DataArguments(dataset_name=dataset_name, train_split=default_split(dataset_name), prompt=data_args.prompt)
+    return load_splits(other, renderer, max_length, seed=0, evaluate=False)
+
+
+def default_split(dataset_name: str, config: str | None = None) -> str:
+    """The split to read when none is named: test, else validation, else the first."""
+    splits = list_splits(dataset_name, config)
+    return next((name for name in ("test", "validation") if name in splits), splits[0])
+
+
+def _mix_in_replay(
+    splits: Splits, data_args: DataArguments, renderer: PromptRenderer, max_length: int | None, seed: int
+) -> None:
+    """Add ``replay_ratio`` samples of the replay data set for each training sample, repeated where they are too few."""
+    if data_args.replay_ratio <= 0:
+        raise UserError(f"--replay_ratio is {data_args.replay_ratio}; it must be above 0 (or no --replay_dataset)")
+    name = str(data_args.replay_dataset)
+    trained = "train" if "train" in list_splits(name) else list_splits(name)[0]
+    replay_args = DataArguments(dataset_name=name, train_split=trained, prompt=data_args.prompt)
+    replay = load_splits(replay_args, renderer, max_length, seed, evaluate=False)
+    wanted = max(1, round(data_args.replay_ratio * len(splits.train)))
+    drawn = np.resize(np.random.default_rng(seed).permutation(len(replay.train)), wanted)
+    mixed = concatenate(splits.train, replay.train.select(drawn))
+    splits.train = mixed.with_transform(partial(_format_batch, prompt=data_args.prompt))
+    splits.train_tokens = np.concatenate([splits.train_tokens, replay.train_tokens[drawn]])
+    splits.set_aside += replay.set_aside
+    splits.notes.append(f"{wanted} samples of {name} are mixed in (--replay_ratio {data_args.replay_ratio:g})")
+
+
+def concatenate(first: Dataset, second: Dataset) -> Dataset:
+    """Rows of both, with the columns' types of the first."""
+    from datasets import concatenate_datasets
+
+    return concatenate_datasets([first.with_format(None), second.with_format(None).cast(first.features)])
 
 
 def _add_eval_split(splits: Splits, rows: Dataset, looks: Any, formatted: Any) -> None:

@@ -14,14 +14,15 @@ from rich.table import Table
 
 from .args import DataArguments, EvaluateArguments
 from .collate import answer_of, prompt_of
-from .data import load_splits
+from .data import default_split, load_splits
 from .errors import UserError
 from .generate import Generated, generate
+from .images import ImageError, open_upright
 from .metrics import GroupScore, Reading, Scores, ScoringSettings, read_predictions, score
 from .model import load_for_reading
 from .processor import set_pixel_budget
 from .prompt import PromptRenderer
-from .readers import list_splits
+from .suspects import find_suspects, write_suspects
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -88,16 +89,32 @@ def read_samples(
 
 def _answers(
     model: Any, renderer: PromptRenderer, batch: Sequence[Any], max_new_tokens: int | None, repetition_penalty: float
-) -> list[Generated]:
-    longest = max(len(renderer.answer_ids(answer_of(sample))) for sample in batch)
-    return generate(
-        model,
-        renderer,
-        [sample["images"][0] for sample in batch],
-        [prompt_of(sample) for sample in batch],
-        max_new_tokens or answer_limit(longest),
-        repetition_penalty,
+) -> list[Generated | None]:
+    """The answers of a batch, None for an image that turns out to be unreadable."""
+    images = [_opened(sample) for sample in batch]
+    readable = [(sample, image) for sample, image in zip(batch, images, strict=True) if image is not None]
+    if not readable:
+        return [None] * len(batch)
+    longest = max(len(renderer.answer_ids(answer_of(sample))) for sample, _ in readable)
+    answers = iter(
+        generate(
+            model,
+            renderer,
+            [image for _, image in readable],
+            [prompt_of(sample) for sample, _ in readable],
+            max_new_tokens or answer_limit(longest),
+            repetition_penalty,
+        )
     )
+    return [None if image is None else next(answers) for image in images]
+
+
+def _opened(sample: Mapping[str, Any]) -> Any:
+    try:
+        return open_upright(sample["images"][0])
+    except ImageError as error:
+        logger.warning("scored as read empty: %s: %s", sample.get("source", "a sample"), error)
+        return None
 
 
 def _reading(sample: Mapping[str, Any], index: int, answer: Generated | None = None) -> Reading:
@@ -141,6 +158,8 @@ def evaluate(args: EvaluateArguments) -> int:
 
 
 def _readings(args: EvaluateArguments, output: Path) -> list[Reading]:
+    if args.predictions and args.find_label_errors:
+        raise UserError("--find_label_errors True asks the model itself; leave --predictions out")
     if args.predictions and not args.dataset_name:
         return _told(read_predictions(args.predictions))
     if args.predictions:
@@ -164,6 +183,9 @@ def _readings(args: EvaluateArguments, output: Path) -> list[Reading]:
         args.repetition_penalty,
     )
     write_predictions(readings, output / PREDICTIONS_FILE)
+    if args.find_label_errors:
+        suspects = find_suspects(model, renderer, splits.train, readings, args.batch_size)
+        logger.info("labels by doubt, the most suspect first, in %s", write_suspects(suspects, output))
     return readings
 
 
@@ -180,7 +202,7 @@ def _any_processor() -> Any:
 
 
 def _load(args: EvaluateArguments, renderer: PromptRenderer) -> Any:
-    split = args.split or _default_split(str(args.dataset_name), args.dataset_config)
+    split = args.split or default_split(str(args.dataset_name), args.dataset_config)
     data_args = DataArguments(
         dataset_name=args.dataset_name,
         dataset_config=args.dataset_config,
@@ -192,11 +214,6 @@ def _load(args: EvaluateArguments, renderer: PromptRenderer) -> Any:
         prompt=args.prompt,
     )
     return load_splits(data_args, renderer, max_length=None, seed=0, evaluate=False)
-
-
-def _default_split(dataset_name: str, config: str | None) -> str:
-    splits = list_splits(dataset_name, config)
-    return next((name for name in ("test", "validation") if name in splits), splits[0])
 
 
 def show_scores(scores: Scores) -> None:

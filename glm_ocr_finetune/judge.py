@@ -111,10 +111,10 @@ def write_summary(summary: Mapping[str, Any], directory: Path) -> Path:
     return file
 
 
-def report_verdict(comparison: Comparison, name: str = "") -> None:
-    """Say base against tuned plainly; a tuned model that is not better is a warning."""
+def report_verdict(comparison: Comparison, name: str = "", may_stay: bool = False) -> None:
+    """Say base against tuned plainly; a tuned model that is not better (or, where it may stay, is worse) is a warning."""
     line = f"{name}{comparison}"
-    if comparison.better:
+    if comparison.better or (may_stay and comparison.verdict != "worse"):
         logger.info("%s", line)
     else:
         logger.warning("%s", line)

@@ -18,7 +18,7 @@ from .args import DataArguments, ModelArguments
 from .callbacks import CURVE_FILE, DrawLoss, SaveOnSignal
 from .checkpoint import Sidecar, carried_mtp_tensors, read_sidecar
 from .collate import VLMDataCollator
-from .data import SET_ASIDE_FILE, SetAside, Splits, load_splits
+from .data import SET_ASIDE_FILE, SetAside, Splits, load_other, load_splits
 from .errors import UserError
 from .images import ImageError
 from .judge import Judge, choose_samples, logged_metrics, report_verdict, summarise, write_summary
@@ -31,6 +31,7 @@ from .settings import show_settings
 from .training_args import TrainingArguments
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from datasets import Dataset
     from transformers import Glm46VProcessor
@@ -190,11 +191,16 @@ def train(
     )
     trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
     trainer.judge = build_judge(splits, collator.renderer, training_args)
+    probe = build_probe(data_args, collator.renderer, training_args)
     base = read_base(trainer, checkpoint)
+    probed = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-base") if probe else None
     run(trainer, collator, checkpoint)
     write(trainer)
+    facts: dict[str, Any] = {"model": model_args.model_name, "data set": data_args.dataset_name}
+    if probe and probed:
+        facts["probe"] = read_probe_again(trainer, probe, probed, str(data_args.probe_dataset))
     if base:
-        conclude(trainer, base, {"model": model_args.model_name, "data set": data_args.dataset_name})
+        conclude(trainer, base, facts)
     return Path(training_args.output_dir)
 
 
@@ -291,12 +297,34 @@ def build_judge(splits: Splits, renderer: PromptRenderer, training_args: Trainin
     """The judge of a run, with its fixed share of the evaluation samples; None when nothing is to be read."""
     if splits.evaluation is None or not training_args.eval_generate:
         return None
-    samples, lengths = choose_samples(
-        splits.evaluation, splits.evaluation_tokens, training_args.eval_samples, training_args.seed
-    )
+    return judge_of(splits.evaluation, splits.evaluation_tokens, renderer, training_args)
+
+
+def judge_of(
+    samples: Dataset, lengths: np.ndarray, renderer: PromptRenderer, training_args: TrainingArguments
+) -> Judge:
+    """A judge with at most ``--eval_samples`` of the samples."""
+    chosen, chosen_lengths = choose_samples(samples, lengths, training_args.eval_samples, training_args.seed)
     settings = ScoringSettings(training_args.text_normalisation, training_args.cer_unit)  # type: ignore[arg-type]
     folder = Path(training_args.output_dir) / EVALUATION_FOLDER
-    return Judge(renderer, samples, lengths, training_args.per_device_eval_batch_size, settings, folder)
+    return Judge(renderer, chosen, chosen_lengths, training_args.per_device_eval_batch_size, settings, folder)
+
+
+def build_probe(data_args: DataArguments, renderer: PromptRenderer, training_args: TrainingArguments) -> Judge | None:
+    """The judge of the forgetting probe; None without ``--probe_dataset``."""
+    if not data_args.probe_dataset:
+        return None
+    splits = load_other(data_args, data_args.probe_dataset, renderer, None)
+    return judge_of(splits.train, splits.train_tokens, renderer, training_args)
+
+
+def read_probe_again(trainer: GlmOcrTrainer, probe: Judge, before: Scores, name: str) -> dict[str, Any]:
+    """What the tuning cost elsewhere: the probe before and after, said and returned for the summary."""
+    after = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-tuned")
+    comparison, summary = summarise(before, after, [], {"data set": name})
+    if trainer.args.process_index == 0:
+        report_verdict(comparison, f"forgetting probe {name}: ", may_stay=True)
+    return summary
 
 
 def read_base(trainer: GlmOcrTrainer, checkpoint: str | None) -> Scores | None:

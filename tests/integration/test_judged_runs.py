@@ -90,3 +90,25 @@ def test_evaluate_refuses_in_one_line(line_folder: Path, run: Run, words: list[s
     code, _, err = run("evaluate", *[word.format(lines=line_folder) for word in words])
     assert code == 2
     assert message in err.splitlines()[-1]
+
+
+def test_probe_and_replay(line_folder: Path, tmp_path: Path, run: Run) -> None:
+    words = (*WORDS, "--dataset_name", line_folder, "--output_dir", tmp_path, "--max_steps", 1)
+    other = ("--probe_dataset", line_folder, "--replay_dataset", line_folder, "--replay_ratio", 2)
+    code, _, err = run(*words, *other, "--eval_samples", 2)
+    assert code == 0, err
+    assert "samples: 33 to train on, 1 to evaluate on" in err
+    assert "forgetting probe" in err
+    probe = json.loads((tmp_path / "summary.json").read_text())["run"]["probe"]
+    assert probe["samples"] == 2
+    assert probe["verdict"] == "no difference shown"
+
+
+def test_suspects_are_all_rows_by_doubt(line_folder: Path, tmp_path: Path, run: Run) -> None:
+    words = ("evaluate", "--dataset_name", line_folder, "--model", "tiny-random", "--max_new_tokens", 2)
+    code, _, err = run(*words, "--output_dir", tmp_path, "--find_label_errors", "True")
+    assert code == 0, err
+    suspects = [json.loads(line) for line in (tmp_path / "suspects.jsonl").read_text().splitlines()]
+    assert len(suspects) == 12
+    assert [row["score"] for row in suspects] == sorted(row["score"] for row in suspects)
+    assert all(row["text"].startswith(row["doubted"], row["at"]) or row["doubted"] == "<|user|>" for row in suspects)
