@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from drawing import WORDS, draw_line
 
 SHARED = Path(__file__).parents[2] / "shared"
-WORDS = ("amber", "birch", "cedar", "delta", "ember", "flint", "grove", "haven", "inlet", "jetty", "knoll", "larch")
 
 
 @pytest.fixture(autouse=True)
@@ -66,13 +65,6 @@ def processor(tiny_random: Path) -> Any:
     from glm_ocr_finetune.processor import load_processor
 
     return load_processor(tiny_random)
-
-
-def draw_line(text: str, size: tuple[int, int] = (140, 56)) -> Image.Image:
-    """A line of text, black on white; size is (width, height) in pixels."""
-    image = Image.new("L", size, 255)
-    ImageDraw.Draw(image).text((6, 10), text, fill=0, font=ImageFont.load_default(28))
-    return image
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import draw_line
+from drawing import draw_line
 from PIL import Image
 
 from glm_ocr_finetune.collate import SHRINK_FLOOR, TooLong, VLMDataCollator, fit_image

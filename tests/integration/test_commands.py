@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import draw_line
+from drawing import draw_line
 from PIL import Image
 
 Run = Callable[..., tuple[int, str, str]]
