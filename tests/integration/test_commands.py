@@ -15,6 +15,7 @@ from PIL import Image
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--report_to", "none", "--disable_tqdm", "True", "--max_steps", 2)
+STEPS = ("--eval_steps", 1, "--save_steps", 1, "--load_best_model_at_end", "False")
 
 
 def write_rows(folder: Path, rows: list[dict[str, Any]], name: str = "train.jsonl") -> Path:
@@ -33,7 +34,7 @@ def tuned(line_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     modes = {"full": [], "lora": ["--use_lora", "True"], "4bit": ["--use_lora", "True", "--load_in_4bit", "True"]}
     for mode, flags in modes.items():
         words = ["train", "--model_name", "tiny-random", "--dataset_name", line_folder, "--output_dir", folder / mode]
-        assert main([str(word) for word in [*words, *flags, *QUICK, "--eval_steps", 1, "--save_steps", 1]]) == 0
+        assert main([str(word) for word in [*words, *flags, *QUICK, *STEPS]]) == 0
     return {mode: folder / mode for mode in modes}
 
 
