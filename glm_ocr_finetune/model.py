@@ -15,6 +15,7 @@ from .checkpoint import read_sidecar
 from .errors import UserError
 from .mtp import mtp_prefix, read_mtp_tensors
 from .processor import load_processor
+from .readers.hub import hub_resolves
 from .tiny import tiny_path
 
 if TYPE_CHECKING:
@@ -142,12 +143,14 @@ def resolve_model_path(model_name: str) -> str:
 
 def load_config(path: str) -> Any:
     """The configuration of a GLM-OCR checkpoint; UserError when it is missing or another architecture."""
+    from huggingface_hub.constants import ENDPOINT
     from transformers import AutoConfig
 
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise UserError(f"{path} holds no model: config.json is missing there; name a checkpoint directory")
+    fetched_only = not Path(path).is_dir() and not hub_resolves(ENDPOINT)
     try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=fetched_only)
     except (OSError, ValueError) as error:
         if Path(path).exists():
             raise UserError(f"{path} holds no model that can be read: {_first_line(error)}") from error

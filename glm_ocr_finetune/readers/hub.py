@@ -76,14 +76,15 @@ def _offline_without_network() -> Iterator[None]:
     import datasets
 
     before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = before or not _hub_resolves(datasets.config.HF_ENDPOINT)
+    datasets.config.HF_HUB_OFFLINE = before or not hub_resolves(datasets.config.HF_ENDPOINT)
     try:
         yield
     finally:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-def _hub_resolves(endpoint: str) -> bool:
+def hub_resolves(endpoint: str) -> bool:
+    """Whether the hub's name resolves: when not, asking it would only be retried for 20 s."""
     if getproxies():
         return True  # a proxy resolves names for us
     try:
