@@ -177,6 +177,18 @@ class EvaluateArguments:
 
 
 @dataclass
+class ReportArguments:
+    """What ``report`` takes: the output folder of a run, or the predictions of one or two systems."""
+
+    run: str | None = arg(None, "Output folder of a training run.")
+    tuned: str | None = arg(None, "Predictions of one system with their truths, as evaluate writes them.")
+    base: str | None = arg(None, "Predictions of another system to compare with.")
+    output: str | None = arg(None, "The HTML file. Default: report.html in the run's folder, or here.")
+    text_normalisation: str = arg("nfc", "What is done to texts before they are compared.", choices=NORMALISATIONS)
+    cer_unit: str = arg("grapheme", "What counts as one character.", choices=CER_UNITS)
+
+
+@dataclass
 class DemoArguments:
     """What ``demo`` takes: how the tiny model is tuned on the lines that come with the package."""
 

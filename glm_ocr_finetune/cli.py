@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from .args import DemoArguments, EvaluateArguments, InferenceArguments
+from .args import DemoArguments, EvaluateArguments, InferenceArguments, ReportArguments
 from .errors import UserError
 
 PROGRAM = "glm-ocr-finetune"
@@ -65,6 +65,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "evaluate": (
         _light(EvaluateArguments, "evaluate.evaluate", "Scores go to standard output and to scores.json."),
         "score a model, or anybody's predictions, by what was read",
+    ),
+    "report": (
+        _light(ReportArguments, "report.report", "One file, opened in a browser without a network."),
+        "make one HTML file of a run: figures, curves, confusions, the worst samples",
     ),
     "demo": (
         _light(DemoArguments, "demo.demo", "Takes a few minutes on two cores, without a network."),

@@ -11,6 +11,7 @@ from rich.table import Table
 from .args import DataArguments, DemoArguments, InferenceArguments, ModelArguments
 from .infer import infer
 from .metrics import Scores, read_predictions, score
+from .report import build_report
 from .train import BASE_READINGS, EVALUATION_FOLDER, TUNED_READINGS, train
 from .training_args import TrainingArguments
 
@@ -41,7 +42,8 @@ def demo(args: DemoArguments) -> int:
         f"({before.settings})"
     )
     image = str(after.samples[0].reading.image)
-    console.print(f"The tuned model is in {output}, all readings in {output / EVALUATION_FOLDER}. Read with it:")
+    console.print(f"Every reading with its picture: {build_report(output)}")
+    console.print(f"The tuned model is in {output}. Read with it:")
     console.print(f"  glm-ocr-finetune infer --model {output} --image {image}")
     return infer(InferenceArguments(model=str(output), image=[image]))
 

@@ -23,7 +23,7 @@ LAYERS = {
         "data",
         "generate",
     },
-    "workflows": {"callbacks", "dry_run", "train", "infer", "evaluate", "judge", "suspects", "demo"},
+    "workflows": {"callbacks", "dry_run", "train", "infer", "evaluate", "judge", "suspects", "report", "demo"},
     "doors": {"cli", "__main__", "__init__"},
 }
 ORDER = {module: level for level, modules in enumerate(LAYERS.values()) for module in modules}

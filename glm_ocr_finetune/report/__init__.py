@@ -1,0 +1,99 @@
+"""One self-contained HTML file on how a model reads: base beside tuned, and every sample to look at."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from ..args import ReportArguments
+from ..errors import UserError
+from ..metrics import ScoringSettings, compare, score
+from .inputs import BASE_FILE, TUNED_FILE, ReadingFile, RunFacts, read_readings, read_run
+from .page import Report, System, render
+
+logger = logging.getLogger(__name__)
+
+REPORT_FILE = "report.html"
+MAX_SAMPLES = 10_000
+
+__all__ = ["MAX_SAMPLES", "REPORT_FILE", "build_report", "build_report_of_files", "report"]
+
+
+def build_report(
+    run: Path, output: Path | None = None, settings: ScoringSettings | None = None, max_samples: int = MAX_SAMPLES
+) -> Path:
+    """Write the report of a training run and return its path, ``RUN/report.html`` unless ``output`` is given.
+
+    Args:
+        run: holds ``evaluation/tuned.jsonl``, and where there are such, ``evaluation/base.jsonl``, ``summary.json``,
+            ``trainer_state.json``, ``set_aside.jsonl`` and ``suspects.jsonl``.
+        max_samples: rows of the samples table, the worst ones; the figures are of all samples.
+
+    Raises:
+        UserError: a file cannot be used, or base and tuned are not of the same samples.
+    """
+    run = Path(run)
+    tuned, base = run / TUNED_FILE, run / BASE_FILE
+    if not tuned.is_file():
+        raise UserError(f"{run} has no {TUNED_FILE}; expected the folder of a finished training run")
+    found = (read_readings(base) if base.is_file() else None, read_readings(tuned))
+    return _write(found, read_run(run), Path(output or run / REPORT_FILE), settings, max_samples)
+
+
+def build_report_of_files(
+    tuned: Path,
+    base: Path | None,
+    output: Path,
+    settings: ScoringSettings | None = None,
+    max_samples: int = MAX_SAMPLES,
+) -> Path:
+    """Write the report of one or two prediction files (JSONL with truths) to ``output`` and return it.
+
+    Raises:
+        UserError: as :func:`build_report`.
+    """
+    found = (read_readings(Path(base)) if base else None, read_readings(Path(tuned)))
+    return _write(found, RunFacts(), Path(output), settings, max_samples)
+
+
+def report(args: ReportArguments) -> int:
+    """The command: report a run, or prediction files. Returns the exit code.
+
+    Raises:
+        UserError: neither or both are named, or as :func:`build_report`.
+    """
+    if (args.run is None) == (args.tuned is None):
+        raise UserError("name either --run RUN_FOLDER or --tuned PREDICTIONS.jsonl (with --base to compare)")
+    if args.run and args.base:
+        raise UserError("--base goes with --tuned; a run brings its own base")
+    settings = ScoringSettings(args.text_normalisation, args.cer_unit)  # type: ignore[arg-type]
+    if args.run:
+        file = build_report(Path(args.run), Path(args.output) if args.output else None, settings)
+    else:
+        base = Path(args.base) if args.base else None
+        file = build_report_of_files(Path(str(args.tuned)), base, Path(args.output or REPORT_FILE), settings)
+    logger.info("report in %s", file)
+    return 0
+
+
+def _write(
+    found: tuple[ReadingFile | None, ReadingFile],
+    facts: RunFacts,
+    output: Path,
+    settings: ScoringSettings | None,
+    max_samples: int,
+) -> Path:
+    base, tuned = found
+    tuned_scores = score(tuned.readings, settings)
+    systems = [System("tuned", "Tuned" if base else "Reading", tuned_scores)]
+    comparison = None
+    if base:
+        systems.insert(0, System("base", "Base", score(base.readings, settings)))
+        comparison = compare(systems[0].scores, tuned_scores)
+    page = render(Report(systems, comparison, facts, tuned.folder, max_samples))
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write the report: {error}") from error
+    return output

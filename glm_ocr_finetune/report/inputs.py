@@ -1,0 +1,129 @@
+"""What a run folder holds for the report; every optional file may be missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..metrics import Reading, read_predictions
+from ..text import is_storable
+
+BASE_FILE = Path("evaluation", "base.jsonl")
+TUNED_FILE = Path("evaluation", "tuned.jsonl")
+_SUSPECT_TEXTS = ("id", "text", "prediction")
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ReadingFile:
+    """The readings of one system, and the folder that their image paths are relative to."""
+
+    readings: tuple[Reading, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A label that the model contradicts; ``score`` is its trust, the lowest first. ``doubted`` says where."""
+
+    reading: Reading
+    score: float | None
+    doubted: str
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known beside the readings.
+
+    Attributes:
+        facts: name -> value, as the run's summary lists them.
+        log: rows of the trainer's log, in its order.
+        set_aside: reason -> number of rows that were not trained on.
+        suspects: ranked, the most suspect first, and the folder that their image paths are relative to.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    log: Sequence[Mapping[str, Any]] = ()
+    set_aside: Mapping[str, int] = field(default_factory=dict)
+    suspects: Sequence[Suspect] = ()
+    folder: Path = Path()
+
+    def curve(self, name: str) -> list[Point]:
+        """(step, value) of each log row that has a number of this name."""
+        return [(row["step"], row[name]) for row in self.log if _is_number(row.get(name)) and _is_number(row["step"])]
+
+
+def read_readings(file: Path) -> ReadingFile:
+    """The readings of a prediction file whose rows carry their truths; raises ``UserError``."""
+    return ReadingFile(read_predictions(file).readings, file.parent)
+
+
+def read_run(run: Path) -> RunFacts:
+    """The facts of a run folder; raises ``UserError`` for a file that is there and cannot be read."""
+    summary = _read_object(run / "summary.json")
+    state = _read_object(run / "trainer_state.json")
+    log = [row for row in state.get("log_history") or [] if isinstance(row, dict) and "step" in row]
+    facts = summary.get("run")
+    return RunFacts(
+        facts=facts if isinstance(facts, dict) else {},
+        log=log,
+        set_aside=dict(Counter(str(row.get("reason")) for row in _read_rows(run / "set_aside.jsonl")).most_common()),
+        suspects=[_suspect(run, number, row) for number, row in enumerate(_read_rows(run / "suspects.jsonl"), 1)],
+        folder=run,
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _suspect(run: Path, number: int, row: Mapping[str, Any]) -> Suspect:
+    unusable = [name for name in _SUSPECT_TEXTS if not isinstance(row.get(name), str)]
+    if unusable:
+        raise UserError(f"{run / 'suspects.jsonl'} line {number}: {unusable[0]!r} is not text; expected a string")
+    source, image = (value if isinstance(value, str) else None for value in (row.get("source"), row.get("image")))
+    reading = Reading(row["id"], row["text"], row["prediction"], source=source, image=image)
+    score = row.get("score")
+    doubted = f"{row['doubted']!r} after {row.get('at', 0)} characters" if row.get("doubted") else ""
+    return Suspect(reading, score if _is_number(score) else None, doubted)
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    text = _read_text(file)
+    found = _parse(file, 1, text) if text else {}
+    if not isinstance(found, dict):
+        raise UserError(f"{file} holds a {type(found).__name__}; expected a JSON object")
+    return found
+
+
+def _read_rows(file: Path) -> list[dict[str, Any]]:
+    lines = [(number, line) for number, line in enumerate(_read_text(file).split("\n"), 1) if line.strip()]
+    rows = [_parse(file, number, line) for number, line in lines]
+    if not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{file} holds a line that is no JSON object; expected one object a line")
+    return rows
+
+
+def _read_text(file: Path) -> str:
+    """The text of an optional file; empty when there is none."""
+    try:
+        return file.read_text(encoding="utf-8-sig") if file.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {file}: {error}") from error
+
+
+def _parse(file: Path, line: int, text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{file} line {line} is not JSON: {error}") from error
+    if not is_storable(json.dumps(value, ensure_ascii=False)):
+        raise UserError(f"{file} line {line} holds half of a surrogate pair, which is no character; write U+FFFD")
+    return value

@@ -1,0 +1,53 @@
+"""Small pictures of samples as data URIs, within a budget of bytes."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+from ..images import ImageError, open_upright
+
+MAX_WIDTH, MAX_HEIGHT = 640, 420
+QUALITY = 55
+MAX_PICTURES = 2000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture for the page; width and height are pixels of the thumbnail, so that rows keep their place."""
+
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass
+class Album:
+    """Makes pictures until ``budget`` bytes of the page are used, and remembers what it could not open."""
+
+    budget: int
+    count: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+    def picture(self, folder: Path, image: str | None) -> Picture | None:
+        """The picture of one sample; None without an image, for one that cannot be read, or when the budget is used."""
+        if not image or self.budget <= 0 or self.count >= MAX_PICTURES:
+            return None
+        try:
+            made = _thumbnail(folder / image)
+        except ImageError as error:
+            self.unreadable.append(f"{image} ({error.reason.replace('_', ' ')})")
+            return None
+        self.budget -= len(made.uri)
+        self.count += 1
+        return made
+
+
+def _thumbnail(path: Path) -> Picture:
+    image = open_upright(path)
+    image.thumbnail((MAX_WIDTH, MAX_HEIGHT))
+    stream = BytesIO()
+    image.save(stream, "WEBP", quality=QUALITY, method=4)
+    return Picture("data:image/webp;base64," + b64encode(stream.getvalue()).decode("ascii"), *image.size)

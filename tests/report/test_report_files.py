@@ -1,0 +1,157 @@
+"""The report without a browser: files in, errors in one line, budgets, and data that cannot leave its element."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import HOSTILE, make_run, write_rows
+
+from glm_ocr_finetune.errors import UserError
+from glm_ocr_finetune.metrics import Reading, ScoringSettings, score
+from glm_ocr_finetune.report import build_report, build_report_of_files, page
+from glm_ocr_finetune.report.charts import ticks
+from glm_ocr_finetune.report.samples import embedded_json, sample_rows, within_budget
+
+
+def table(report: Path, name: str = "samples") -> Any:
+    """The data of one table of the page."""
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', report.read_text(), re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def rows_of(truth: str, prediction: str, settings: ScoringSettings | None = None) -> Any:
+    scores = score([Reading("a", truth, prediction)], settings)
+    return next(sample_rows([scores.samples], scores.settings))
+
+
+def test_the_report_is_one_file_beside_the_run(tmp_path: Path) -> None:
+    report = build_report(make_run(tmp_path))
+    text = report.read_text()
+    assert report == tmp_path / "report.html"
+    assert not re.findall(
+        r"<[^>]*\b(?:src|href)\s*=|@import|url\(", re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    )
+    assert str(tmp_path) not in text
+    assert "empty label" in text
+    assert table(report, "suspects")["rows"][0]["id"] == "train-0"
+
+
+def test_optional_files_may_be_missing(tmp_path: Path) -> None:
+    run = make_run(tmp_path, base=False)
+    for name in ("summary.json", "trainer_state.json", "set_aside.jsonl", "suspects.jsonl"):
+        (run / name).unlink()
+    text = build_report(run).read_text()
+    assert "Suspect labels" not in text
+    assert "Rows set aside" not in text
+
+
+def test_losses_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (run / "trainer_state.json").write_text('{"log_history": [{"step": 1, "loss": NaN}, {"step": 2, "loss": 0.5}]}')
+    text = build_report(run).read_text()
+    assert "step 2: 0.5" in text
+    assert "nan" not in re.findall("<svg.*?</svg>", text, re.DOTALL)[0].lower()
+
+
+def test_missing_pictures_are_counted(tmp_path: Path) -> None:
+    text = build_report(make_run(tmp_path)).read_text()
+    assert "could not be read: 1, the first is images/missing.png (missing image)" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("summary.json", "{", "summary.json line 1 is not JSON"),
+        ("trainer_state.json", "[]", "holds a list; expected a JSON object"),
+        ("set_aside.jsonl", "3\n", "a line that is no JSON object"),
+        ("suspects.jsonl", '{"id": "a", "text": 3}\n', "line 1: 'text' is not text"),
+        ("suspects.jsonl", '{"id": "a", "text": "\\ud800", "prediction": ""}\n', "half of a surrogate pair"),
+        ("evaluation/base.jsonl", '{"id": "a", "text": "b", "prediction": "b"}\n', "are on one side only"),
+    ],
+)
+def test_unusable_files_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    run = make_run(tmp_path)
+    (run / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        build_report(run)
+
+
+def test_a_folder_without_readings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected the folder of a finished training run"):
+        build_report(tmp_path)
+
+
+def test_rows_beyond_the_limit_are_counted_not_hidden(tmp_path: Path) -> None:
+    report = build_report(make_run(tmp_path), max_samples=5)
+    listed = table(report)["rows"]
+    assert len(listed) == 5
+    assert "The worst 5 of 36 are listed" in report.read_text()
+    rates = [row["readings"][-1]["cer"] for row in listed]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_texts_and_pictures_stay_within_their_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "TEXT_BUDGET", 4000)
+    monkeypatch.setattr(page, "PICTURE_BUDGET", 3000)
+    rows = table(build_report(make_run(tmp_path)))["rows"]
+    assert 1 < len(rows) < 36
+    assert 0 < sum("picture" in row for row in rows) < len(rows)
+
+
+def test_pairs_are_made_by_id_not_by_order(tmp_path: Path) -> None:
+    texts = ["one", "two", "three"]
+    rows = [{"id": text, "text": text, "prediction": text} for text in texts]
+    write_rows(tmp_path / "tuned.jsonl", rows)
+    write_rows(tmp_path / "base.jsonl", reversed(rows))
+    report = build_report_of_files(tmp_path / "tuned.jsonl", tmp_path / "base.jsonl", tmp_path / "new" / "report.html")
+    assert all(reading["exact"] for row in table(report)["rows"] for reading in row["readings"])
+
+
+def test_embedded_data_cannot_close_its_element() -> None:
+    text = embedded_json({"text": HOSTILE + "<!--\u2028"})
+    assert "<" not in text
+    assert "\u2028" not in text
+    assert json.loads(text)["text"] == HOSTILE + "<!--\u2028"
+
+
+def test_a_difference_is_lengths_of_equal_missed_and_written() -> None:
+    assert rows_of("kitten", "sitting")["readings"][0]["difference"] == [0, 1, 1, 3, 1, 1, 1, 0, 1]
+    assert rows_of("a😀b", "a😀c")["readings"][0]["difference"] == [3, 1, 1]
+    assert rows_of("same", "same")["readings"][0]["difference"] == [4, 0, 0]
+    assert rows_of("", "")["readings"][0]["difference"] == []
+
+
+@pytest.mark.parametrize("normalisation", ["none", "nfc", "nfc_case", "nfc_case_punct"])
+def test_a_difference_spans_the_texts_that_it_marks(normalisation: Any) -> None:
+    row = rows_of(" Straße,\n\n e\u0301te \r\n😀", "STRASSE\te\u0301té\n", ScoringSettings(normalisation))
+    reading = row["readings"][0]
+    lengths = reading["difference"]
+    truth, text = row_texts(row)
+    assert sum(lengths[0::3]) + sum(lengths[1::3]) == len(truth.encode("utf-16-le")) // 2
+    assert sum(lengths[0::3]) + sum(lengths[2::3]) == len(text.encode("utf-16-le")) // 2
+    assert "\n" in truth
+
+
+def row_texts(row: Any) -> tuple[str, str]:
+    """The two texts that the page marks up."""
+    reading = row["readings"][0]
+    return reading.get("truth_compared", row["truth"]), reading.get("text_compared", reading["text"])
+
+
+def test_the_budget_keeps_the_first_rows() -> None:
+    rows = [{"text": "x" * 10}] * 5
+    assert len(within_budget(rows, 2 * len(embedded_json(rows[0])))) == 2
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.0123), (0, 30), (10, 60), (5, 5), (0, 0), (0, 123456)])
+def test_ticks_reach_around_their_values(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert 2 <= len(found) <= 8
+    assert found[0] <= low
+    assert found[-1] >= high
+    assert found == sorted(set(found))
