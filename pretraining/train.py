@@ -25,6 +25,7 @@ from render import TextStyle
 from run import Run, join_processes
 from vision import LetterHeads, encode, initialise, letter_losses, read_letters
 
+from glm_ocr_finetune.model import load_weights
 from glm_ocr_finetune.prompt import PromptRenderer
 from glm_ocr_finetune.tiny import build_model, build_processor
 
@@ -74,8 +75,8 @@ def train_vision(run: Run, patches: int) -> None:
 class Reader:
     """Stages 2 and 3: the language model, and in stage 3 the tower with it, learn to read lines aloud."""
 
-    def __init__(self, run: Run, patches: int, whole: bool) -> None:
-        self.run, self.patches, self.whole = run, patches, whole
+    def __init__(self, run: Run, patches: int, whole: bool, start: str | None = None) -> None:
+        self.run, self.patches, self.whole, self.start = run, patches, whole, start
         self.rng = random.Random(f"{run.stage} {run.rank} {run.step}")
         self.model = build_model(seed=0)
         self.heads = LetterHeads(self.model.config.text_config.hidden_size)
@@ -89,6 +90,8 @@ class Reader:
         language: dict[str, nn.Module] = {"language": self.model.model.language_model, "lm_head": self.model.lm_head}
         if not self.whole:
             return Optimizers([(language, 4e-3, 2e-3)])
+        if self.start:
+            return Optimizers([(language | {"visual": self.model.model.visual}, 1.5e-3, 5e-4)])
         vision: dict[str, nn.Module] = {"visual": self.model.model.visual, "heads": self.heads}
         return Optimizers([(language, 3e-3, 1e-3), (vision, 1.5e-3, 5e-4)])
 
@@ -100,6 +103,9 @@ class Reader:
             self.heads.load_state_dict(state["heads"])
             self.optimizers.load_state_dict(state["optimizers"])
             self.max_chars = int(state["max_chars"])
+        elif self.start:
+            self.model.load_state_dict(load_weights(self.start).state_dict())
+            self.max_chars = LONGEST
         elif self.whole:
             state = run.state_of("language")
             self.model.load_state_dict(state["model"])
@@ -132,7 +138,7 @@ class Reader:
         sequences = self.sequences.build(batch.texts, live.shape[1])
         loss, accuracy = answer_loss(self.model, sequences, live)
         parts = {"loss": loss.detach(), "accuracy": accuracy}
-        if features is None:
+        if features is None and not self.start:
             letters = letter_losses(self.heads, live, batch.texts, batch.centres, batch.width)
             parts["ctc"] = letters["ctc"].detach()
             loss = loss + 0.3 * letters["ctc"] + 0.05 * letters["ordinal"]
@@ -204,6 +210,9 @@ def main() -> None:
     parser.add_argument("stage", choices=("vision", "language", "joint", "draft"))
     parser.add_argument("--directory", type=Path, default=Path("runs/pretrain"))
     parser.add_argument("--minutes", type=float, required=True, help="time budget of the stage, over all sittings")
+    parser.add_argument(
+        "--start", help="checkpoint to start `joint` from, instead of the stage before: no letter heads, half the rates"
+    )
     parser.add_argument("--patches", type=int, default=1500, help="14 px patches in a batch of one process")
     args = parser.parse_args()
     args.directory.mkdir(parents=True, exist_ok=True)
@@ -213,7 +222,7 @@ def main() -> None:
     elif args.stage == "draft":
         train_draft(run, args.patches)
     else:
-        Reader(run, args.patches, whole=args.stage == "joint").train()
+        Reader(run, args.patches, args.stage == "joint", args.start).train()
 
 
 if __name__ == "__main__":
