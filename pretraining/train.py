@@ -75,8 +75,8 @@ def train_vision(run: Run, patches: int) -> None:
 class Reader:
     """Stages 2 and 3: the language model, and in stage 3 the tower with it, learn to read lines aloud."""
 
-    def __init__(self, run: Run, patches: int, whole: bool, start: str | None = None) -> None:
-        self.run, self.patches, self.whole, self.start = run, patches, whole, start
+    def __init__(self, run: Run, patches: int, whole: bool, checkpoint: str | None = None) -> None:
+        self.run, self.patches, self.whole, self.checkpoint = run, patches, whole, checkpoint
         self.rng = random.Random(f"{run.stage} {run.rank} {run.step}")
         self.model = build_model(seed=0)
         self.heads = LetterHeads(self.model.config.text_config.hidden_size)
@@ -90,7 +90,7 @@ class Reader:
         language: dict[str, nn.Module] = {"language": self.model.model.language_model, "lm_head": self.model.lm_head}
         if not self.whole:
             return Optimizers([(language, 4e-3, 2e-3)])
-        if self.start:
+        if self.checkpoint:
             return Optimizers([(language | {"visual": self.model.model.visual}, 1.5e-3, 5e-4)])
         vision: dict[str, nn.Module] = {"visual": self.model.model.visual, "heads": self.heads}
         return Optimizers([(language, 3e-3, 1e-3), (vision, 1.5e-3, 5e-4)])
@@ -103,8 +103,8 @@ class Reader:
             self.heads.load_state_dict(state["heads"])
             self.optimizers.load_state_dict(state["optimizers"])
             self.max_chars = int(state["max_chars"])
-        elif self.start:
-            self.model.load_state_dict(load_weights(self.start).state_dict())
+        elif self.checkpoint:
+            self.model.load_state_dict(load_weights(self.checkpoint).state_dict())
             self.max_chars = LONGEST
         elif self.whole:
             state = run.state_of("language")
@@ -138,7 +138,7 @@ class Reader:
         sequences = self.sequences.build(batch.texts, live.shape[1])
         loss, accuracy = answer_loss(self.model, sequences, live)
         parts = {"loss": loss.detach(), "accuracy": accuracy}
-        if features is None and not self.start:
+        if features is None and not self.checkpoint:
             letters = letter_losses(self.heads, live, batch.texts, batch.centres, batch.width)
             parts["ctc"] = letters["ctc"].detach()
             loss = loss + 0.3 * letters["ctc"] + 0.05 * letters["ordinal"]
@@ -211,7 +211,8 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=Path("runs/pretrain"))
     parser.add_argument("--minutes", type=float, required=True, help="time budget of the stage, over all sittings")
     parser.add_argument(
-        "--start", help="checkpoint to start `joint` from, instead of the stage before: no letter heads, half the rates"
+        "--checkpoint",
+        help="checkpoint to start `joint` from, instead of the stage before: no letter heads, half the rates",
     )
     parser.add_argument("--patches", type=int, default=1500, help="14 px patches in a batch of one process")
     args = parser.parse_args()
@@ -222,7 +223,7 @@ def main() -> None:
     elif args.stage == "draft":
         train_draft(run, args.patches)
     else:
-        Reader(run, args.patches, args.stage == "joint", args.start).train()
+        Reader(run, args.patches, args.stage == "joint", args.checkpoint).train()
 
 
 if __name__ == "__main__":
