@@ -17,6 +17,7 @@ DEFAULT_PROMPT = "Text Recognition:"
 PROMPT_FORMATS = ("serve", "no_think")
 NORMALISATIONS = ("none", "nfc", "nfc_case", "nfc_case_punct")
 CER_UNITS = ("grapheme", "codepoint")
+CACHES = ("auto", "off", "memory", "disk")
 
 
 def arg(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -94,6 +95,22 @@ class TrainingDefaults:
     warmup_steps: float | None = arg(None, "Warm-up in steps; use it instead of --warmup_ratio.")
     per_device_train_batch_size: int = arg(4, "Samples per device and step.")
     gradient_accumulation_steps: int = arg(2, "Steps whose gradients are added before the weights move.")
+    tokens_per_batch: int | None = arg(
+        None, "Most tokens per device and step, in samples of like length, instead of a fixed number of samples."
+    )
+    padding_free: bool = arg(True, "Lay the samples of a batch out as one row instead of padding them to the longest.")
+    cache_vision_features: str = arg(
+        "auto",
+        "Where the features of images are kept once a frozen vision tower has seen them. "
+        "Default: auto, which decides by their size and says why.",
+        choices=CACHES,
+    )
+    vision_cache_gb: float | None = arg(
+        None, "Most gigabytes of cached features. Default: half of the free memory, or of the free disk."
+    )
+    dataloader_num_workers: int | None = arg(
+        None, "Processes that read and resize images ahead. Default: up to 4 with a GPU, none on a CPU."
+    )
     max_length: int | None = arg(2048, "Longest sequence in tokens: image, prompt, answer and stop token.")
     eval_strategy: str = arg("steps", "When to evaluate.", choices=("no", "steps", "epoch"))
     eval_steps: float | None = arg(None, "Evaluate every N steps. Default: 100, or --save_steps if that is smaller.")

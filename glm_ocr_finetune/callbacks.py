@@ -8,10 +8,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments as HfTrainingArguments
 
 from .curves import draw_curves
+from .forward import VisionEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,28 @@ class SaveOnSignal(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._restore()
+
+
+class ReleaseTower(TrainerCallback):
+    """Moves the vision tower off the GPU after an epoch in which every image came from the cache.
+
+    It comes back by itself when an image has to be encoded after all.
+    """
+
+    def __init__(self, encoder: VisionEncoder) -> None:
+        self.encoder = encoder
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.encoder.live = 0
+
+    def on_epoch_end(self, args: HfTrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        visual = kwargs["model"].get_submodule(
+            "base_model.model.model.visual" if hasattr(kwargs["model"], "peft_config") else "model.visual"
+        )
+        if self.encoder.live == 0 and visual.device.type == "cuda":
+            visual.to("cpu")
+            torch.cuda.empty_cache()
+            logger.info("every image is in the cache: the vision tower has left the GPU")
 
 
 class DrawLoss(TrainerCallback):

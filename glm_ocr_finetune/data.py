@@ -78,6 +78,7 @@ class Survey:
     Attributes:
         kept: row numbers that are used, int64, ascending.
         num_tokens: sequence length of each kept row, after shrinking, int32.
+        num_image_tokens: how many of them are image tokens, int32.
         shrunk: whether the image of each kept row is shrunk to fit ``max_length``, bool.
         longest_unshrunk: tokens of the longest sequence, had no image been shrunk.
         keys: digest of each kept row's encoded image, when asked for.
@@ -86,6 +87,7 @@ class Survey:
 
     kept: np.ndarray
     num_tokens: np.ndarray
+    num_image_tokens: np.ndarray
     shrunk: np.ndarray
     longest_unshrunk: int
     keys: list[bytes]
@@ -94,12 +96,19 @@ class Survey:
 
 @dataclass
 class Splits:
-    """Training and evaluation samples in the form of :func:`format_for_vlm`, lazily decoded."""
+    """Training and evaluation samples in the form of :func:`format_for_vlm`, lazily decoded.
+
+    Attributes:
+        train_tokens, evaluation_tokens: sequence length of each sample, int32.
+        train_image_tokens, evaluation_image_tokens: how many of them are image tokens, int32.
+    """
 
     train: Dataset
     evaluation: Dataset | None
     train_tokens: np.ndarray
     evaluation_tokens: np.ndarray
+    train_image_tokens: np.ndarray
+    evaluation_image_tokens: np.ndarray
     num_shrunk: int
     longest_unshrunk: int
     set_aside: list[SetAside] = field(default_factory=list)
@@ -148,6 +157,8 @@ def load_splits(
         evaluation=formatted(rows, seen.kept[held_out]) if len(held_out) else None,
         train_tokens=seen.num_tokens[train],
         evaluation_tokens=seen.num_tokens[held_out],
+        train_image_tokens=seen.num_image_tokens[train],
+        evaluation_image_tokens=seen.num_image_tokens[held_out],
         num_shrunk=int(seen.shrunk.sum()),
         longest_unshrunk=seen.longest_unshrunk,
         set_aside=seen.set_aside,
@@ -187,6 +198,7 @@ def _mix_in_replay(
     mixed = concatenate(splits.train, replay.train.select(drawn))
     splits.train = mixed.with_transform(partial(_format_batch, prompt=data_args.prompt))
     splits.train_tokens = np.concatenate([splits.train_tokens, replay.train_tokens[drawn]])
+    splits.train_image_tokens = np.concatenate([splits.train_image_tokens, replay.train_image_tokens[drawn]])
     splits.set_aside += replay.set_aside
     splits.notes.append(f"{wanted} samples of {name} are mixed in (--replay_ratio {data_args.replay_ratio:g})")
 
@@ -201,7 +213,7 @@ def concatenate(first: Dataset, second: Dataset) -> Dataset:
 def _add_eval_split(splits: Splits, rows: Dataset, looks: Any, formatted: Any) -> None:
     seen = looks(rows)
     splits.evaluation = formatted(rows, seen.kept) if len(seen.kept) else None
-    splits.evaluation_tokens = seen.num_tokens
+    splits.evaluation_tokens, splits.evaluation_image_tokens = seen.num_tokens, seen.num_image_tokens
     splits.num_shrunk += int(seen.shrunk.sum())
     splits.longest_unshrunk = max(splits.longest_unshrunk, seen.longest_unshrunk)
     splits.set_aside += seen.set_aside
@@ -238,21 +250,28 @@ def survey(
 ) -> Survey:
     """Look at every row once, images by their headers only, and decide what is kept."""
     budget = PixelBudget.of(renderer.processor)
-    kept, tokens, shrunk, keys, aside, longest = [], [], [], [], [], 0
+    kept, tokens, image_tokens, shrunk, keys, aside, longest = [], [], [], [], [], [], 0
     for index, row in _iterate(rows):
         try:
-            full, fitted = _measure(row, renderer, budget, max_length, default_prompt)
+            text, full, fitted = _measure(row, renderer, budget, max_length, default_prompt)
         except _Rejected as rejected:
             aside.append(SetAside(row["source"], rejected.reason, rejected.detail))
             continue
         kept.append(index)
-        tokens.append(fitted)
+        tokens.append(text + fitted)
+        image_tokens.append(fitted)
         shrunk.append(fitted < full)
-        longest = max(longest, full)
+        longest = max(longest, text + full)
         if with_keys:
             keys.append(content_key(row["image"]))
     return Survey(
-        np.array(kept, dtype=np.int64), np.array(tokens, np.int32), np.array(shrunk, bool), longest, keys, aside
+        kept=np.array(kept, dtype=np.int64),
+        num_tokens=np.array(tokens, np.int32),
+        num_image_tokens=np.array(image_tokens, np.int32),
+        shrunk=np.array(shrunk, bool),
+        longest_unshrunk=longest,
+        keys=keys,
+        set_aside=aside,
     )
 
 
@@ -276,8 +295,8 @@ def _iterate(rows: Dataset) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _measure(
     row: Mapping[str, Any], renderer: PromptRenderer, budget: PixelBudget, max_length: int | None, default_prompt: str
-) -> tuple[int, int]:
-    """Sequence length of a row as it is, and after its image was shrunk to fit."""
+) -> tuple[int, int, int]:
+    """Text tokens of a row, image tokens as it is, and image tokens after the image was shrunk to fit."""
     if row["problem"]:
         raise _Rejected(row["problem"], PROBLEMS[row["problem"]])
     label = clean_label(row["text"])
@@ -293,5 +312,4 @@ def _measure(
         raise _Rejected(error.reason, str(error)) from error
     except TooLong as error:
         raise _Rejected("too_long", str(error)) from error
-    full = text_tokens + budget.num_image_tokens(height, width)
-    return full, text_tokens + fitted.num_image_tokens(height, width)
+    return text_tokens, budget.num_image_tokens(height, width), fitted.num_image_tokens(height, width)

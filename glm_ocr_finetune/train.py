@@ -8,18 +8,25 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, set_seed
+from transformers.trainer_utils import seed_worker
 from trl import SFTTrainer
 
 from .args import DataArguments, ModelArguments
-from .callbacks import CURVE_FILE, DrawLoss, SaveOnSignal
+from .batching import BatchPlan
+from .cache_choice import choose_cache, refuse_contradiction
+from .callbacks import CURVE_FILE, DrawLoss, ReleaseTower, SaveOnSignal
 from .checkpoint import Sidecar, carried_mtp_tensors, read_sidecar
 from .collate import VLMDataCollator
 from .data import SET_ASIDE_FILE, SetAside, Splits, load_other, load_splits
 from .errors import UserError
+from .forward import VisionEncoder, install
 from .images import ImageError
 from .judge import Judge, choose_samples, logged_metrics, report_verdict, summarise, write_summary
 from .metrics import Scores, ScoringSettings
@@ -31,7 +38,6 @@ from .settings import show_settings
 from .training_args import TrainingArguments
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from datasets import Dataset
     from transformers import Glm46VProcessor
@@ -61,6 +67,42 @@ class GlmOcrTrainer(SFTTrainer):
 
     sidecar: Sidecar | None = None
     judge: Judge | None = None
+    sample_lengths: np.ndarray | None = None
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches as :class:`~.batching.BatchPlan` makes them; what has no length is left to transformers."""
+        args = self.args
+        if not hasattr(self.train_dataset, "__len__"):
+            return super().get_train_dataloader()
+        workers = args.dataloader_num_workers
+        return DataLoader(
+            self.train_dataset,
+            batch_sampler=self.batch_plan(),
+            collate_fn=self.data_collator,
+            num_workers=workers,
+            pin_memory=args.dataloader_pin_memory,
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            worker_init_fn=partial(seed_worker, num_workers=workers, rank=args.process_index),
+        )
+
+    def batch_plan(self) -> BatchPlan:
+        """Which samples go into which batch, in every epoch."""
+        args = self.args
+        by_length = args.train_sampling_strategy == "group_by_length"
+        if self.sample_lengths is None and (by_length or args.tokens_per_batch):
+            raise UserError("batches by length or by tokens need the samples' lengths: create_trainer(lengths=...)")
+        lengths = np.zeros(len(self.train_dataset), np.int32) if self.sample_lengths is None else self.sample_lengths
+        return BatchPlan(
+            lengths,
+            self._train_batch_size,
+            args.tokens_per_batch,
+            by_length,
+            args.seed if args.data_seed is None else args.data_seed,
+            epoch=lambda: int(self.state.epoch or 0),
+            rank=args.process_index,
+            num_ranks=args.world_size,
+        )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The evaluation loss and, with a judge, what reading gives: ``eval_cer``, ``eval_wer``, ``eval_stop_rate``, ..."""
@@ -130,6 +172,7 @@ def create_trainer(
     eval_dataset: Dataset | None = None,
     prompt_format: str = "serve",
     collator: VLMDataCollator | None = None,
+    lengths: np.ndarray | None = None,
 ) -> GlmOcrTrainer:
     """A trainer for GLM-OCR.
 
@@ -140,24 +183,41 @@ def create_trainer(
         training_args: settled here as far as it is not yet.
         eval_dataset: samples to compute the evaluation loss on; without them evaluation is turned off.
         prompt_format: ``serve`` or ``no_think``.
-        collator: makes the batches; by default one for ``prompt_format`` and ``training_args.max_length``.
+        collator: makes the batches; by default one for ``prompt_format`` and ``training_args.max_length``. What it
+            finds in its cache is not encoded again, and what it does not find goes into it.
+        lengths: (number of training samples,) tokens of each, for batches by length or by tokens.
     """
     training_args.settle_learning_rate(hasattr(model, "peft_config"))
     if eval_dataset is None and training_args.eval_strategy != "no":
         training_args.without_evaluation("there is nothing to evaluate on")
+    collator = collator or VLMDataCollator(processor, prompt_format, training_args.max_length)
+    padding_free, training_args.padding_free = training_args.padding_free, False  # TRL refuses its own with images
     trainer = GlmOcrTrainer(
         model=model,
         processing_class=processor,
         args=training_args,
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
-        data_collator=collator or VLMDataCollator(processor, prompt_format, training_args.max_length),
+        data_collator=collator,
         callbacks=[DrawLoss()],
     )
+    training_args.padding_free = padding_free
+    trainer.sample_lengths = lengths
+    compute_what_is_needed(trainer, collator, padding_free)
     if training_args.early_stopping_patience is not None:
         trainer.add_callback(EarlyStoppingCallback(training_args.early_stopping_patience))
     keep_trained_in_fp32(trainer.model)  # TRL puts the adapters of a 4-bit model into bf16
     return trainer
+
+
+def compute_what_is_needed(trainer: GlmOcrTrainer, collator: VLMDataCollator, padding_free: bool) -> None:
+    """Put :mod:`.forward` in the place of TRL's fused head, and let a tower go that has nothing left to encode."""
+    model = trainer.model.get_base_model() if hasattr(trainer.model, "peft_config") else trainer.model
+    frozen = not any(parameter.requires_grad for parameter in model.model.visual.parameters())
+    encoder = VisionEncoder(getattr(collator, "cache", None), frozen)
+    install(model, encoder, padding_free)
+    if encoder.cache and trainer.args.world_size == 1:
+        trainer.add_callback(ReleaseTower(encoder))
 
 
 def train(
@@ -179,7 +239,8 @@ def train(
     set_seed(training_args.seed)  # adapters are drawn at random
     model, processor = build_model(model_args, data_args)
     splits = build_data(data_args, training_args, processor)
-    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length)
+    cache = choose_cache(model, processor, splits, training_args)
+    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length, cache=cache)
     if data_args.dry_run:
         from .dry_run import show
 
@@ -187,7 +248,14 @@ def train(
         return None
     report_data(splits, training_args)
     trainer = create_trainer(
-        model, processor, splits.train, training_args, splits.evaluation, str(data_args.prompt_format), collator
+        model,
+        processor,
+        splits.train,
+        training_args,
+        splits.evaluation,
+        str(data_args.prompt_format),
+        collator,
+        splits.train_tokens,
     )
     trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
     trainer.judge = build_judge(splits, collator.renderer, training_args)
@@ -205,7 +273,8 @@ def train(
 
 
 def resolve(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
-    """Settle what depends on more than one of the three."""
+    """Settle what depends on more than one of the three, and refuse what contradicts itself."""
+    refuse_contradiction(model_args, training_args)
     training_args.settle_learning_rate(model_args.use_lora)
     if data_args.prompt_format is None:
         tuned = read_sidecar(resolve_model_path(model_args.model_name))

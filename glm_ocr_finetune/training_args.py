@@ -77,6 +77,10 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         cuda = torch.cuda.is_available() and not self.use_cpu
         if not cuda:
             self.dataloader_pin_memory = False  # pinned memory is for copies to a GPU
+        if self.dataloader_num_workers is None:
+            share = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            workers, why = (min(4, share - 1), "images are read ahead") if cuda else (0, "a CPU has no core to spare")
+            self.settle("dataloader_num_workers", max(workers, 0), why)
         if self.gradient_checkpointing is None:
             why = "saves GPU memory" if cuda else "not needed on a CPU"
             self.settle("gradient_checkpointing", cuda, why)
@@ -159,8 +163,12 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             logger.warning("wandb has no login: it records offline; `wandb login`, then `wandb sync`, sends the run")
 
     def _refuse_what_cannot_work(self) -> None:
-        if self.packing or self.padding_free:
-            raise UserError("--packing and --padding_free are TRL's and do not work with images; leave them out")
+        if self.packing:
+            raise UserError(
+                "--packing is TRL's and does not work with images; --padding_free True is what pads nothing"
+            )
+        if self.tokens_per_batch is not None and self.tokens_per_batch < 1:
+            raise UserError(f"--tokens_per_batch is {self.tokens_per_batch}; it must be a number of tokens above zero")
         if self.max_length is not None and self.max_length < 1:
             raise UserError(f"--max_length is {self.max_length}; it must be a number of tokens above zero")
         if self.gradient_accumulation_steps < 1 or self.per_device_train_batch_size < 1:
