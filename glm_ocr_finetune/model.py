@@ -113,6 +113,8 @@ def load_weights(model_name: str, load_in_4bit: bool = False, device_map: str | 
             options["device_map"] = {"": "cpu"}
     with _expecting_mtp(config):
         model = AutoModelForImageTextToText.from_pretrained(path, **options)
+    if load_in_4bit:
+        keep_four_bit_trainable(model)
     if config.text_config.num_nextn_predict_layers and not read_mtp_tensors(path, config):
         model.config.text_config.num_nextn_predict_layers = 0
         logger.warning(
@@ -202,6 +204,17 @@ def four_bit_config(dtype: torch.dtype) -> Any:
         bnb_4bit_compute_dtype=dtype,
         llm_int8_skip_modules=["model.visual", "lm_head"],
     )
+
+
+def keep_four_bit_trainable(model: nn.Module) -> None:
+    """Keep bitsandbytes from repacking 4-bit layers when the model reads.
+
+    On CPUs with AVX-512 BF16 the first reading in evaluation mode repacks them into a form without a backward pass,
+    and training that follows gets no gradient through them, without an error.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def freeze(model: nn.Module, parts: list[str]) -> None:

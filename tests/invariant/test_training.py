@@ -91,6 +91,20 @@ def test_four_bit_lora_moves_its_adapters_only(line_folder: Path, tmp_path: Path
     assert all(p.dtype == torch.float32 and bool(p.any()) for p in adapters)
 
 
+def test_four_bit_lora_trains_every_layer_after_it_has_read(line_folder: Path, processor: Any) -> None:
+    pytest.importorskip("bitsandbytes")
+    from glm_ocr_finetune.collate import VLMDataCollator
+
+    model, _ = load_model("tiny-random", use_lora=True, load_in_4bit=True)
+    batch = VLMDataCollator(processor)([samples(line_folder, processor)[0]])
+    with torch.no_grad():
+        model.eval()(**batch)
+    model.train()(**batch).loss.backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if ".lora_B." in name}
+    assert len(gradients) > 20
+    assert all(bool(gradient.any()) for gradient in gradients.values())
+
+
 def test_accumulated_batches_equal_one_large_batch(line_folder: Path, tmp_path: Path) -> None:
     four = trained(
         line_folder, tmp_path / "a", per_device_train_batch_size=4, gradient_accumulation_steps=2, max_steps=3
