@@ -117,6 +117,7 @@ def _quiet_down() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # peft asks transformers by an old name, which is not the user's to mend
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it tells of faster kernels to be had
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("glm_ocr_finetune")

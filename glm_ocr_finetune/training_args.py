@@ -114,7 +114,9 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         meets = eval_strategy != "steps" or float(self.save_steps or 500) % every == 0
         if self.load_best_model_at_end is None:
             why = "there is an evaluation" if meets else "save_steps is no multiple of eval_steps"
-            self.settle("load_best_model_at_end", meets and eval_strategy != "no", why)
+            if eval_strategy == "no":
+                meets, why = False, "there is no evaluation"
+            self.settle("load_best_model_at_end", meets, why)
         elif self.load_best_model_at_end and not meets:
             raise UserError(
                 f"--load_best_model_at_end True needs checkpoints where it evaluates, but --save_steps "
