@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..args import ReportArguments
 from ..errors import UserError
-from ..metrics import ScoringSettings, compare, score
+from ..metrics import ScoringSettings, compare, score_with_tables
 from .inputs import BASE_FILE, TUNED_FILE, ReadingFile, RunFacts, read_readings, read_run
 from .page import Report, System, render
 
@@ -84,11 +84,11 @@ def _write(
     max_samples: int,
 ) -> Path:
     base, tuned = found
-    tuned_scores = score(tuned.readings, settings)
+    tuned_scores = score_with_tables(tuned.readings, settings)
     systems = [System("tuned", "Tuned" if base else "Reading", tuned_scores)]
     comparison = None
     if base:
-        systems.insert(0, System("base", "Base", score(base.readings, settings)))
+        systems.insert(0, System("base", "Base", score_with_tables(base.readings, settings)))
         comparison = compare(systems[0].scores, tuned_scores)
     page = render(Report(systems, comparison, facts, tuned.folder, max_samples))
     try:

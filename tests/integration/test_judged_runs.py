@@ -77,6 +77,21 @@ def test_evaluate_scores_a_model_and_anybodys_predictions_alike(line_folder: Pat
     assert "3 missing (scored as empty)" in err
 
 
+def test_formulas_are_scored_as_such_and_rows_set_aside_are_told(line_folder: Path, tmp_path: Path, run: Run) -> None:
+    truths = {"0.png": (r"\frac{a}{b}", "Formula Recognition:"), "1.png": ("birch", None), "2.png": ("", None)}
+    rows = [{"image": f"images/{name}", "text": text, "prompt": prompt} for name, (text, prompt) in truths.items()]
+    predictions = [{"image": name, "prediction": r"\dfrac a b" if name == "0.png" else "birch"} for name in truths]
+    for name, lines in (("data", rows), ("theirs", predictions)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    words = ("--dataset_name", tmp_path / "data.jsonl", "--image_folder", line_folder, "--output_dir", tmp_path)
+    code, out, err = run("evaluate", *words, "--predictions", tmp_path / "theirs.jsonl")
+    assert code == 0, err
+    assert "formula edits" in out
+    assert json.loads((tmp_path / "scores.json").read_text())["overall"]["values"]["formula_edit_distance"] == 0
+    assert "set aside: {'empty_label': 1}" in err
+    assert "1 predictions belong to no truth" in err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
