@@ -18,7 +18,7 @@ from .data import Splits, default_split, load_splits
 from .errors import UserError
 from .generate import Generated, generate
 from .images import ImageError, open_upright
-from .metrics import GroupScore, Reading, Scores, ScoringSettings, read_predictions, score_with_tables
+from .metrics import GroupScore, Predictions, Reading, Scores, ScoringSettings, read_predictions, score_with_tables
 from .model import load_for_reading
 from .processor import set_pixel_budget
 from .prompt import PromptRenderer
@@ -149,6 +149,7 @@ def evaluate(args: EvaluateArguments) -> int:
     if not args.dataset_name and not args.predictions:
         raise UserError("--dataset_name is required, or --predictions with a 'text' of its own in each line")
     output = Path(args.output_dir)
+    join_ranks()
     readings = _readings(args, output)
     if not is_main_process():
         return 0
@@ -160,11 +161,27 @@ def evaluate(args: EvaluateArguments) -> int:
     return 0
 
 
+def join_ranks() -> None:
+    """Meet the other processes of torchrun; accelerate does so on a CPU only when it is told to."""
+    import torch
+    from accelerate import PartialState
+
+    PartialState(cpu=not torch.accelerator.is_available())
+
+
 def is_main_process() -> bool:
     """Whether this process is the one that writes and prints."""
     from accelerate import PartialState
 
     return PartialState().is_main_process
+
+
+def _device_map(args: EvaluateArguments) -> str:
+    """Where to load: as asked, or under torchrun each rank on its own device instead of spread over all."""
+    from accelerate import PartialState
+
+    state = PartialState()
+    return str(state.device) if args.device_map == "auto" and state.num_processes > 1 else args.device_map
 
 
 def _readings(args: EvaluateArguments, output: Path) -> list[Reading]:
@@ -176,7 +193,7 @@ def _readings(args: EvaluateArguments, output: Path) -> list[Reading]:
         samples = _load(args, PromptRenderer(_any_processor(), args.prompt_format or "serve"), output)
         truths = [_reading(sample, index) for index, sample in enumerate(samples.train)]
         return _told(read_predictions(args.predictions, truths))
-    model, processor, tuned_format = load_for_reading(args.model, args.adapter, args.device_map)
+    model, processor, tuned_format = load_for_reading(args.model, args.adapter, _device_map(args))
     set_pixel_budget(processor, args.min_pixels, args.max_pixels)
     renderer = PromptRenderer(processor, args.prompt_format or tuned_format)
     return _read(args, model, renderer, _load(args, renderer, output), output)
@@ -202,8 +219,9 @@ def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits:
     return readings
 
 
-def _told(predictions: Any) -> list[Reading]:
-    logger.info("%s", predictions)
+def _told(predictions: Predictions) -> list[Reading]:
+    if is_main_process():
+        logger.info("%s", predictions)
     return list(predictions.readings)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..args import ReportArguments
 from ..errors import UserError
 from ..metrics import ScoringSettings, compare, score_with_tables
-from .inputs import BASE_FILE, TUNED_FILE, ReadingFile, RunFacts, read_readings, read_run
+from .inputs import BASE_FILE, TUNED_FILE, ReadingFile, RunFacts, read_evaluation, read_readings, read_run
 from .page import Report, System, render
 
 logger = logging.getLogger(__name__)
@@ -49,11 +49,13 @@ def build_report_of_files(
 ) -> Path:
     """Write the report of one or two prediction files (JSONL with truths) to ``output`` and return it.
 
+    The ``suspects.jsonl`` that ``evaluate --find_label_errors True`` wrote beside ``tuned`` is shown as well.
+
     Raises:
         UserError: as :func:`build_report`.
     """
     found = (read_readings(Path(base)) if base else None, read_readings(Path(tuned)))
-    return _write(found, RunFacts(), Path(output), settings, max_samples)
+    return _write(found, read_evaluation(Path(tuned).parent), Path(output), settings, max_samples)
 
 
 def report(args: ReportArguments) -> int:

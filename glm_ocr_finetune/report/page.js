@@ -2,6 +2,7 @@
 const PAGE = 50;
 const percent = (value) => (100 * value).toFixed(2).replace("-", "−") + " %";
 const signed = (value) => (value > 0 ? "+" : "") + percent(value).replace("%", "pp");
+const trust = (value) => value < 1e-4 ? "< 0.0001" : value.toPrecision(2);
 const collator = new Intl.Collator(undefined, { numeric: true });
 
 /** An element with properties and children; texts are set as text, never as markup. */
@@ -38,7 +39,7 @@ function columnsOf({ systems, rows, truth }) {
   const cer = (i) => number(several ? `${systems[i]} CER` : "CER", (row) => row.readings[i].cer, percent);
   const columns = [{ name: "Sample", kind: "sample", key: (row) => row.id }, text(truth, (row) => row.truth)];
   systems.forEach((name, i) => columns.push(text(name, (row) => row.readings[i].text)));
-  if ("score" in (rows[0] ?? {})) columns.push(number("Trust", (row) => row.score, (value) => value.toPrecision(2)));
+  if ("score" in (rows[0] ?? {})) columns.push(number("Trust", (row) => row.score, trust));
   else systems.forEach((_, i) => columns.push(cer(i)));
   if (several) columns.push(number("Change", (row) => row.readings[last].cer - row.readings[0].cer, signed, true));
   return columns;
