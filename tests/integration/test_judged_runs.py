@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from drawing import write_lines
 
 Run = Callable[..., tuple[int, str, str]]
 WORDS = ("train", "--model_name", "tiny-random", "--report_to", "none", "--disable_tqdm", "True")
@@ -127,3 +128,23 @@ def test_suspects_are_all_rows_by_doubt(line_folder: Path, tmp_path: Path, run: 
     assert len(suspects) == 12
     assert [row["score"] for row in suspects] == sorted(row["score"] for row in suspects)
     assert all(row["text"].startswith(row["doubted"], row["at"]) or row["doubted"] == "<|user|>" for row in suspects)
+
+
+def test_an_image_damaged_in_the_middle_is_read_as_empty_and_no_suspect(tmp_path: Path, run: Run) -> None:
+    file = write_lines(tmp_path, "train", ["amber", "birch", "cedar"])
+    damaged = tmp_path / "images" / "train-1.png"
+    content = bytearray(damaged.read_bytes())
+    start = content.index(b"IDAT") + 8
+    content[start : start + 40] = b"\0" * 40
+    damaged.write_bytes(content)
+    words = ("--dataset_name", file, "--model", "tiny-random", "--max_new_tokens", 2, "--output_dir", tmp_path)
+    code, _, err = run("evaluate", *words, "--find_label_errors", "True")
+    assert code == 0, err
+    assert "scored as read empty: train.jsonl:2" in err
+    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "suspects.jsonl").read_text().splitlines()) == 2
+    code, _, err = run("report", "--tuned", tmp_path / "predictions.jsonl", "--output", tmp_path / "report.html")
+    assert code == 0, err
+    page = (tmp_path / "report.html").read_text()
+    assert "Suspect labels" in page
+    assert "in doubt: " in page
