@@ -150,12 +150,13 @@ def evaluate(args: EvaluateArguments) -> int:
         raise UserError("--dataset_name is required, or --predictions with a 'text' of its own in each line")
     output = Path(args.output_dir)
     join_ranks()
-    readings = _readings(args, output)
+    predictions = _predictions(args, output)
     if not is_main_process():
         return 0
-    scores = score_with_tables(readings, settings)
+    scores = score_with_tables(predictions.readings, settings)
     output.mkdir(parents=True, exist_ok=True)
-    (output / SCORES_FILE).write_text(json.dumps(scores.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    written = scores.to_dict() | {"missing": predictions.missing, "unmatched": predictions.unmatched}
+    (output / SCORES_FILE).write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n")
     show_scores(scores)
     logger.info("scores in %s", output / SCORES_FILE)
     return 0
@@ -184,19 +185,19 @@ def _device_map(args: EvaluateArguments) -> str:
     return str(state.device) if args.device_map == "auto" and state.num_processes > 1 else args.device_map
 
 
-def _readings(args: EvaluateArguments, output: Path) -> list[Reading]:
+def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
     if args.predictions and args.find_label_errors:
         raise UserError("--find_label_errors True asks the model itself; leave --predictions out")
     if args.predictions and not args.dataset_name:
-        return _told(read_predictions(args.predictions))
+        return _paired(args, None, output)
     if args.predictions:
         samples = _load(args, PromptRenderer(_any_processor(), args.prompt_format or "serve"), output)
         truths = [_reading(sample, index) for index, sample in enumerate(samples.train)]
-        return _told(read_predictions(args.predictions, truths))
+        return _paired(args, truths, output)
     model, processor, tuned_format = load_for_reading(args.model, args.adapter, _device_map(args))
     set_pixel_budget(processor, args.min_pixels, args.max_pixels)
     renderer = PromptRenderer(processor, args.prompt_format or tuned_format)
-    return _read(args, model, renderer, _load(args, renderer, output), output)
+    return Predictions(tuple(_read(args, model, renderer, _load(args, renderer, output), output)), (), ())
 
 
 def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits: Splits, output: Path) -> list[Reading]:
@@ -219,10 +220,15 @@ def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits:
     return readings
 
 
-def _told(predictions: Predictions) -> list[Reading]:
+def _paired(args: EvaluateArguments, truths: Sequence[Reading] | None, output: Path) -> Predictions:
+    """Somebody's predictions beside their truths, kept as evaluate writes its own, for the report."""
+    predictions = read_predictions(str(args.predictions), truths)
     if is_main_process():
         logger.info("%s", predictions)
-    return list(predictions.readings)
+        file = output / PREDICTIONS_FILE
+        if file.resolve() != Path(str(args.predictions)).resolve():
+            write_predictions(predictions.readings, file)
+    return predictions
 
 
 def _any_processor() -> Any:
@@ -266,7 +272,7 @@ def show_scores(scores: Scores) -> None:
 def _summary(scores: Scores, columns: Mapping[str, str]) -> Table:
     """Some figures of all samples, and by prompt and by source where there are several and any figure is defined."""
     table = Table(Column("", overflow="fold"))
-    for title in ("samples", *columns.values()):
+    for title in ("count", *columns.values()):
         table.add_column(title, no_wrap=True)
     rows = {"all": scores.overall}
     for name, groups in (("prompt", scores.by_prompt), ("source", scores.by_source)):

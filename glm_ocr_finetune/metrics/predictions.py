@@ -103,7 +103,7 @@ def _read_row(path: Path, number: int, line: str) -> _Row:
     where = f"{path} line {number}"
     try:
         fields = json.loads(line, object_pairs_hook=_unique_fields)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where} is not a JSON object: {error}") from error
     if not isinstance(fields, dict):
         raise UserError(f"{where} holds a {type(fields).__name__}; expected one JSON object a line")

@@ -140,7 +140,7 @@ def _read_text(file: Path) -> str:
 def _parse(file: Path, line: int, text: str) -> Any:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} line {line} is not JSON: {error}") from error
     if not is_storable(json.dumps(value, ensure_ascii=False)):
         raise UserError(f"{file} line {line} holds half of a surrogate pair, which is no character; write U+FFFD")

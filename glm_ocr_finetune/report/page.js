@@ -21,10 +21,10 @@ const watcher = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "300px" });
 
-function picture(row) {
+function picture(row, tallest) {
   const { width, height } = row.picture;
-  const image = make("img", { className: "thumb", width, height, alt: "", picture: row.picture });
-  image.style.height = "auto";
+  const image = make("img", { className: "thumb", alt: "", picture: row.picture });
+  image.style.width = `${Math.round(width * Math.min(1, tallest / height))}px`;
   image.style.aspectRatio = `${width} / ${height}`;
   watcher.observe(image);
   return image;
@@ -82,7 +82,7 @@ function difference(row, reading, name, truthName) {
 
 function detailRow(row, { systems, columns, truth }) {
   const cell = make("td", { colSpan: columns.length });
-  if (row.picture) cell.append(picture(row));
+  if (row.picture) cell.append(picture(row, 420));
   row.readings.forEach((reading, i) => cell.append(difference(row, reading, systems[i], truth)));
   cell.append(make("p", { className: "legend" }, make("del", { textContent: "struck" }), " was not read so; ",
     make("ins", { textContent: "underlined" }), " was read instead. Texts are shown as they are scored."));
@@ -225,7 +225,7 @@ class Browser {
     const button = make("button", { type: "button", className: "expand", textContent: row.id, ariaExpanded: "false" });
     button.addEventListener("click", () => this.toggle(row, element, button));
     const cell = make("td", { className: "sample" });
-    if (row.picture) cell.append(picture(row));
+    if (row.picture) cell.append(picture(row, 150));
     cell.append(button);
     const place = row.picture ? row.source : [row.source, row.image].filter(Boolean).join(" · ");
     for (const text of [place, row.note]) if (text) cell.append(make("span", { className: "meta", textContent: text }));

@@ -71,11 +71,14 @@ def test_evaluate_scores_a_model_and_anybodys_predictions_alike(line_folder: Pat
     code, again, err = run(*words, tmp_path / "b", "--predictions", tmp_path / "theirs.jsonl")
     assert code == 0, err
     assert again == out
+    written = [json.loads(line) for line in (tmp_path / "b" / "predictions.jsonl").read_text().splitlines()]
+    assert written == [json.loads(line) for line in file.read_text().splitlines()]
     scores = [json.loads((tmp_path / name / "scores.json").read_text()) for name in "ab"]
     assert scores[0]["overall"] == scores[1]["overall"]
     (tmp_path / "fewer.jsonl").write_text("\n".join(shuffled[:9]) + "\n")
     code, _, err = run(*words, tmp_path / "c", "--predictions", tmp_path / "fewer.jsonl")
     assert "3 missing (scored as empty)" in err
+    assert len(json.loads((tmp_path / "c" / "scores.json").read_text())["missing"]) == 3
 
 
 def test_formulas_are_scored_as_such_and_rows_set_aside_are_told(line_folder: Path, tmp_path: Path, run: Run) -> None:

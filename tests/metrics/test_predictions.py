@@ -139,6 +139,7 @@ def test_no_truth_anywhere(tmp_path: Path) -> None:
         (b'{"id": "a", "prediction": "x"\n', "line 1 is not a JSON object"),
         (b'{"id": "a", "prediction": "x", "prediction": "y"}', "the field 'prediction' occurs twice"),
         (b'{"id": "a", "prediction": "\xff"}', "is not UTF-8"),
+        (b"[" * 100_000, "line 1 is not a JSON object"),
         (b"\n \n", "holds no predictions"),
     ],
 )
