@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from .args import DataArguments, EvaluateArguments
 from .collate import answer_of, prompt_of
-from .data import default_split, load_splits
+from .data import Splits, default_split, load_splits
 from .errors import UserError
 from .generate import Generated, generate
 from .images import ImageError, open_upright
-from .metrics import GroupScore, Reading, Scores, ScoringSettings, read_predictions, score
+from .metrics import GroupScore, Predictions, Reading, Scores, ScoringSettings, read_predictions, score_with_tables
 from .model import load_for_reading
 from .processor import set_pixel_budget
 from .prompt import PromptRenderer
@@ -39,6 +39,7 @@ HEADLINES = {
     "stop_rate": "stops",
     "repetition_rate": "loops",
 }
+TASK_HEADLINES = {"teds": "TEDS", "teds_structure": "TEDS structure", "formula_edit_distance": "formula edits"}
 
 
 def answer_limit(num_answer_tokens: int) -> int:
@@ -143,36 +144,64 @@ def write_predictions(readings: Iterable[Reading], file: Path) -> None:
 
 
 def evaluate(args: EvaluateArguments) -> int:
-    """Score and print. Returns the exit code."""
+    """Score and print. Returns the exit code; under torchrun all ranks read, and the first one scores and writes."""
     settings = ScoringSettings(args.text_normalisation, args.cer_unit)  # type: ignore[arg-type]
     if not args.dataset_name and not args.predictions:
         raise UserError("--dataset_name is required, or --predictions with a 'text' of its own in each line")
     output = Path(args.output_dir)
-    readings = _readings(args, output)
-    scores = score(readings, settings)
+    join_ranks()
+    predictions = _predictions(args, output)
+    if not is_main_process():
+        return 0
+    scores = score_with_tables(predictions.readings, settings)
     output.mkdir(parents=True, exist_ok=True)
-    (output / SCORES_FILE).write_text(json.dumps(scores.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    written = scores.to_dict() | {"missing": predictions.missing, "unmatched": predictions.unmatched}
+    (output / SCORES_FILE).write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n")
     show_scores(scores)
     logger.info("scores in %s", output / SCORES_FILE)
     return 0
 
 
-def _readings(args: EvaluateArguments, output: Path) -> list[Reading]:
+def join_ranks() -> None:
+    """Meet the other processes of torchrun; accelerate does so on a CPU only when it is told to."""
+    import torch
+    from accelerate import PartialState
+
+    PartialState(cpu=not torch.accelerator.is_available())
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes and prints."""
+    from accelerate import PartialState
+
+    return PartialState().is_main_process
+
+
+def _device_map(args: EvaluateArguments) -> str:
+    """Where to load: as asked, or under torchrun each rank on its own device instead of spread over all."""
+    from accelerate import PartialState
+
+    state = PartialState()
+    return str(state.device) if args.device_map == "auto" and state.num_processes > 1 else args.device_map
+
+
+def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
     if args.predictions and args.find_label_errors:
         raise UserError("--find_label_errors True asks the model itself; leave --predictions out")
     if args.predictions and not args.dataset_name:
-        return _told(read_predictions(args.predictions))
+        return _paired(args, None, output)
     if args.predictions:
-        samples = _load(args, PromptRenderer(_any_processor(), args.prompt_format or "serve"))
+        samples = _load(args, PromptRenderer(_any_processor(), args.prompt_format or "serve"), output)
         truths = [_reading(sample, index) for index, sample in enumerate(samples.train)]
-        return _told(read_predictions(args.predictions, truths))
-    model, processor, tuned_format = load_for_reading(args.model, args.adapter, args.device_map)
+        return _paired(args, truths, output)
+    model, processor, tuned_format = load_for_reading(args.model, args.adapter, _device_map(args))
     set_pixel_budget(processor, args.min_pixels, args.max_pixels)
     renderer = PromptRenderer(processor, args.prompt_format or tuned_format)
-    splits = _load(args, renderer)
-    output.mkdir(parents=True, exist_ok=True)
-    if file := splits.write_set_aside(output):
-        logger.warning("set aside: %s; listed in %s", splits.set_aside_by_reason(), file)
+    return Predictions(tuple(_read(args, model, renderer, _load(args, renderer, output), output)), (), ())
+
+
+def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits: Splits, output: Path) -> list[Reading]:
+    """Read all samples with the model, and look for label errors where asked; what is found goes to ``output``."""
     readings = read_samples(
         model,
         renderer,
@@ -182,16 +211,24 @@ def _readings(args: EvaluateArguments, output: Path) -> list[Reading]:
         args.max_new_tokens,
         args.repetition_penalty,
     )
-    write_predictions(readings, output / PREDICTIONS_FILE)
+    if is_main_process():
+        write_predictions(readings, output / PREDICTIONS_FILE)
     if args.find_label_errors:
         suspects = find_suspects(model, renderer, splits.train, readings, args.batch_size)
-        logger.info("labels by doubt, the most suspect first, in %s", write_suspects(suspects, output))
+        if is_main_process():
+            logger.info("labels by doubt, the most suspect first, in %s", write_suspects(suspects, output))
     return readings
 
 
-def _told(predictions: Any) -> list[Reading]:
-    logger.info("%s", predictions)
-    return list(predictions.readings)
+def _paired(args: EvaluateArguments, truths: Sequence[Reading] | None, output: Path) -> Predictions:
+    """Somebody's predictions beside their truths, kept as evaluate writes its own, for the report."""
+    predictions = read_predictions(str(args.predictions), truths)
+    if is_main_process():
+        logger.info("%s", predictions)
+        file = output / PREDICTIONS_FILE
+        if file.resolve() != Path(str(args.predictions)).resolve():
+            write_predictions(predictions.readings, file)
+    return predictions
 
 
 def _any_processor() -> Any:
@@ -201,7 +238,8 @@ def _any_processor() -> Any:
     return load_processor(tiny_path("tiny"))  # only to walk the samples; nothing is read with it
 
 
-def _load(args: EvaluateArguments, renderer: PromptRenderer) -> Any:
+def _load(args: EvaluateArguments, renderer: PromptRenderer, output: Path) -> Splits:
+    """The samples to be judged on; rows that cannot be used are told and listed in ``output``."""
     split = args.split or default_split(str(args.dataset_name), args.dataset_config)
     data_args = DataArguments(
         dataset_name=args.dataset_name,
@@ -213,22 +251,39 @@ def _load(args: EvaluateArguments, renderer: PromptRenderer) -> Any:
         max_samples=args.max_samples,
         prompt=args.prompt,
     )
-    return load_splits(data_args, renderer, max_length=None, seed=0, evaluate=False)
+    splits = load_splits(data_args, renderer, max_length=None, seed=0, evaluate=False)
+    if splits.set_aside and is_main_process():
+        output.mkdir(parents=True, exist_ok=True)
+        file = splits.write_set_aside(output)
+        logger.warning("set aside: %s; listed in %s", splits.set_aside_by_reason(), file)
+    return splits
 
 
 def show_scores(scores: Scores) -> None:
-    """The summary table, by prompt and by source where there are several, on standard output."""
+    """The summary on standard output; tables and formulas have a second one, where there are such."""
     console = Console(highlight=False, soft_wrap=True)
-    table = Table("", "samples", *HEADLINES.values())
-    table.add_row("all", *_cells(scores.overall))
-    for name, groups in (("prompt", scores.by_prompt), ("source", scores.by_source)):
-        if len(groups) > 1:
-            for key, group in groups.items():
-                table.add_row(f"{name} {key}", *_cells(group))
-    console.print(table)
+    console.print(_summary(scores, HEADLINES))
+    asked = {name: title for name, title in TASK_HEADLINES.items() if scores.values[name] is not None}
+    if asked:
+        console.print(_summary(scores, asked))
     console.print(str(scores.settings))
 
 
-def _cells(group: GroupScore) -> list[str]:
-    values = (group.values[name] for name in HEADLINES)
+def _summary(scores: Scores, columns: Mapping[str, str]) -> Table:
+    """Some figures of all samples, and by prompt and by source where there are several and any figure is defined."""
+    table = Table(Column("", overflow="fold"))
+    for title in ("count", *columns.values()):
+        table.add_column(title, no_wrap=True)
+    rows = {"all": scores.overall}
+    for name, groups in (("prompt", scores.by_prompt), ("source", scores.by_source)):
+        if len(groups) > 1:
+            rows |= {f"{name} {key}": group for key, group in groups.items()}
+    for name, group in rows.items():
+        if any(group.values[column] is not None for column in columns):
+            table.add_row(name, *_cells(group, columns))
+    return table
+
+
+def _cells(group: GroupScore, columns: Iterable[str]) -> list[str]:
+    values = (group.values[name] for name in columns)
     return [str(group.count), *("-" if value is None else f"{value:.4f}" for value in values)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .evaluate import read_samples, write_predictions
+from .evaluate import is_main_process, read_samples, write_predictions
 from .metrics import Comparison, Scores, ScoringSettings, compare, read_predictions, score
 from .prompt import PromptRenderer
 
@@ -54,7 +54,7 @@ class Judge:
         model.eval()
         readings = read_samples(model, self.renderer, self.samples, self.lengths, self.batch_size, progress=False)
         model.train(was_training)
-        if _is_main_process():
+        if is_main_process():
             write_predictions(readings, self.file(name))
         return score(readings, self.settings)
 
@@ -118,9 +118,3 @@ def report_verdict(comparison: Comparison, name: str = "", may_stay: bool = Fals
         logger.info("%s", line)
     else:
         logger.warning("%s", line)
-
-
-def _is_main_process() -> bool:
-    from accelerate import PartialState
-
-    return PartialState().is_main_process

@@ -47,21 +47,29 @@ class Suspect:
 def find_suspects(
     model: Any, renderer: PromptRenderer, samples: Dataset, readings: Sequence[Reading], batch_size: int
 ) -> list[Suspect]:
-    """All N samples, the most suspect label first.
+    """All N samples, the most suspect label first; without those whose image cannot be read.
 
     Args:
         samples: N samples in the form of ``format_for_vlm``.
         readings: what the model read of them, in the same order.
+
+    Returns:
+        The same list on every rank; under torchrun each rank looks at a share.
     """
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    state = PartialState()
     collator = VLMDataCollator(renderer.processor, renderer.prompt_format)
-    suspects: list[Suspect] = []
-    for start in range(0, len(samples), batch_size):
-        batch = collator([samples[i] for i in range(start, min(start + batch_size, len(samples)))])
-        for reading, (score, tokens, worst) in zip(
-            readings[start : start + batch_size], worst_tokens(model, batch), strict=True
-        ):
-            suspects.append(_suspect(reading, score, tokens, worst, renderer))
-    return sorted(suspects, key=lambda suspect: suspect.score)
+    read = [index for index, reading in enumerate(readings) if reading.stopped is not None]
+    mine = read[state.process_index :: state.num_processes]
+    found: list[Suspect] = []
+    for start in range(0, len(mine), batch_size):
+        chosen = mine[start : start + batch_size]
+        doubts = worst_tokens(model, collator([samples[index] for index in chosen]))
+        found += [_suspect(readings[index], *doubt, renderer) for index, doubt in zip(chosen, doubts, strict=True)]
+    everybodys = gather_object(found) if state.num_processes > 1 else found
+    return sorted(everybodys, key=lambda suspect: (suspect.score, suspect.id))
 
 
 def worst_tokens(model: Any, batch: Mapping[str, Any]) -> Iterable[tuple[float, list[int], int]]:
@@ -91,7 +99,7 @@ def _suspect(reading: Reading, score: float, tokens: list[int], worst: int, rend
         text=reading.truth,
         prediction=reading.prediction,
         source=reading.source,
-        score=round(score, 6),
+        score=float(f"{score:.4g}"),
         doubted=decode([tokens[worst]]),
         at=len(decode(tokens[:worst])),
     )

@@ -18,7 +18,7 @@ from .predictions import Predictions, read_predictions
 from .reading import Reading
 from .repetition import ends_in_loop
 from .samples import SampleScore
-from .scores import GroupScore, Scores, Totals, score
+from .scores import GroupScore, Scores, Totals, score, score_with_tables
 from .tables import TableScore, TableScores, has_table, score_tables
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "score",
     "score_formulas",
     "score_tables",
+    "score_with_tables",
     "script_of",
     "split_units",
     "split_words",

@@ -120,6 +120,32 @@ _ALL = (
         "characters",
         "all characters of the predictions / all characters of the truths",
     ),
+    Metric(
+        "teds",
+        "higher",
+        "mean",
+        "table_similarity",
+        "has_table",
+        "mean tree-edit-distance similarity of the HTML tables (TEDS), over the samples that are asked with "
+        "'Table Recognition:' and whose truth holds a table",
+    ),
+    Metric(
+        "teds_structure",
+        "higher",
+        "mean",
+        "table_structure_similarity",
+        "has_table",
+        "TEDS of rows, cells and spans alone, without the text of the cells",
+    ),
+    Metric(
+        "formula_edit_distance",
+        "lower",
+        "mean",
+        "formula_edit_distance",
+        "is_formula",
+        "mean of edits / tokens of the longer formula, in LaTeX tokens after LaTeX normalisation, over the samples "
+        "that are asked with 'Formula Recognition:'",
+    ),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

@@ -88,7 +88,7 @@ class FormulaScores:
 
 def score_formulas(readings: Iterable[Reading]) -> FormulaScores:
     """Score readings whose truths are LaTeX formulas; which ones are is the caller's choice, by prompt or source."""
-    samples = tuple(_score_formula(reading) for reading in readings)
+    samples = tuple(score_formula(reading) for reading in readings)
     count = len(samples)
     return FormulaScores(
         count=count,
@@ -98,7 +98,8 @@ def score_formulas(readings: Iterable[Reading]) -> FormulaScores:
     )
 
 
-def _score_formula(reading: Reading) -> FormulaScore:
+def score_formula(reading: Reading) -> FormulaScore:
+    """Score one reading whose truth is a LaTeX formula."""
     truth, prediction = latex_tokens(reading.truth), latex_tokens(reading.prediction)
     longer = max(len(truth), len(prediction))
     return FormulaScore(reading.id, edit_distance(truth, prediction) / max(1, longer), truth == prediction)

@@ -15,7 +15,7 @@ from ..errors import UserError
 from .normalisation import normalise_text
 from .reading import Reading
 
-Key = tuple[Literal["id", "image"], str]
+Key = tuple[Literal["id", "image", "image ending"], str]
 _TEXT_FIELDS = ("prediction", "text", "image", "prompt", "source", "document")
 
 
@@ -55,7 +55,8 @@ class _Row:
         if self.fields.get("id") is not None:
             keys.append(("id", self.fields["id"]))
         if self.fields.get("image") is not None:
-            keys.append(("image", _plain_path(self.fields["image"])))
+            image = _plain_path(self.fields["image"])
+            keys += [("image", image), ("image ending", image)]
         return keys
 
 
@@ -64,7 +65,8 @@ def read_predictions(path: str | Path, truths: Iterable[Reading] | None = None) 
 
     One JSON object a line: ``prediction`` (text), ``id`` or ``image`` or both, and where known ``text`` (the truth),
     ``stopped`` (bool), ``num_tokens``, ``prompt``, ``source``, ``document``. Rows are matched by ``id``, and by
-    ``image`` where that is not given or not in the data set; never by their order.
+    ``image`` where that is not given or not in the data set; never by their order. An ``image`` may be the end of the
+    data set's path, from a folder name on (``images/1.png``), where only one sample's path ends so.
 
     Args:
         truths: the samples to be judged on; their ``prediction``, ``stopped`` and ``num_tokens`` are replaced. Without
@@ -101,7 +103,7 @@ def _read_row(path: Path, number: int, line: str) -> _Row:
     where = f"{path} line {number}"
     try:
         fields = json.loads(line, object_pairs_hook=_unique_fields)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where} is not a JSON object: {error}") from error
     if not isinstance(fields, dict):
         raise UserError(f"{where} holds a {type(fields).__name__}; expected one JSON object a line")
@@ -200,7 +202,8 @@ def _own_reading(path: str | Path, row: _Row) -> Reading:
 
 
 def _pair(path: str | Path, rows: Sequence[_Row], truths: Sequence[Reading]) -> Predictions:
-    by_key = _truth_index(truths)
+    depths = {name.count("/") + 1 for row in rows for kind, name in row.keys if kind == "image ending"}
+    by_key = _truth_index(truths, depths)
     paired: dict[str, _Row] = {}
     unmatched = []
     for row in rows:
@@ -216,13 +219,19 @@ def _pair(path: str | Path, rows: Sequence[_Row], truths: Sequence[Reading]) -> 
     return Predictions(readings, tuple(truth.id for truth in truths if truth.id not in paired), tuple(unmatched))
 
 
-def _truth_index(truths: Sequence[Reading]) -> dict[Key, list[Reading]]:
-    """Index truths by id and by image; one image may belong to several samples (other prompts, other regions)."""
+def _truth_index(truths: Sequence[Reading], depths: Iterable[int]) -> dict[Key, list[Reading]]:
+    """Index truths by id, by image, and by the last parts of its path, as many as ``depths`` says.
+
+    One image may belong to several samples (other prompts, other regions).
+    """
     index: dict[Key, list[Reading]] = {}
     for truth in truths:
         index.setdefault(("id", truth.id), []).append(truth)
         if truth.image is not None:
-            index.setdefault(("image", _plain_path(truth.image)), []).append(truth)
+            image = _plain_path(truth.image)
+            index.setdefault(("image", image), []).append(truth)
+            for ending in {"/".join(image.split("/")[-depth:]) for depth in depths}:
+                index.setdefault(("image ending", ending), []).append(truth)
     doubled = next((name for (kind, name), found in index.items() if kind == "id" and len(found) > 1), None)
     if doubled is not None:
         raise UserError(f"the id {doubled!r} occurs twice in the data set; expected each id once")

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from .definitions import METRICS
 from .edit import EditCounts, UnitEdit, count_edits, edit_distance, unit_edits
+from .formulas import FormulaScore, score_formula
 from .normalisation import ScoringSettings, normalise_text, split_units, split_words
 from .reading import Reading
 from .repetition import ends_in_loop
+from .tables import TableScore
+from .tasks import is_formula
 
 COLUMNS: tuple[str, ...] = tuple(
     dict.fromkeys(column for metric in METRICS.values() for column in (metric.numerator, metric.denominator))
@@ -30,6 +33,8 @@ class SampleScore:
         code_point_edits, longer_length: distance and length of the longer text, both in code points.
         exact: texts equal after normalisation.
         looping: the raw prediction ends in a loop (see :func:`repetition.ends_in_loop`).
+        formula: the score as a formula, where that was asked.
+        table: the score of the tables, where such were asked and compared.
     """
 
     reading: Reading
@@ -42,6 +47,8 @@ class SampleScore:
     longer_length: int
     exact: bool
     looping: bool
+    formula: FormulaScore | None = None
+    table: TableScore | None = None
 
     one = 1
 
@@ -82,6 +89,26 @@ class SampleScore:
     def stopped_by_token(self) -> bool:
         return self.reading.stopped is True
 
+    @property
+    def is_formula(self) -> bool:
+        return self.formula is not None
+
+    @property
+    def formula_edit_distance(self) -> float:
+        return self.formula.normalized_edit_distance if self.formula else 0.0
+
+    @property
+    def has_table(self) -> bool:
+        return self.table is not None
+
+    @property
+    def table_similarity(self) -> float:
+        return self.table.teds if self.table else 0.0
+
+    @property
+    def table_structure_similarity(self) -> float:
+        return self.table.teds_structure if self.table else 0.0
+
 
 def _error_rate(edits: int, length: int) -> float:
     if length == 0:
@@ -98,8 +125,8 @@ class MeasuredSample:
     edits: list[UnitEdit]
 
 
-def measure(reading: Reading, settings: ScoringSettings) -> MeasuredSample:
-    """Normalise, cut and align one reading, once."""
+def measure(reading: Reading, settings: ScoringSettings, table: TableScore | None = None) -> MeasuredSample:
+    """Normalise, cut and align one reading, once; ``table`` is what comparing its tables gave."""
     truth = normalise_text(reading.truth, settings.text_normalisation)
     prediction = normalise_text(reading.prediction, settings.text_normalisation)
     truth_units = split_units(truth, settings.cer_unit)
@@ -119,6 +146,8 @@ def measure(reading: Reading, settings: ScoringSettings) -> MeasuredSample:
         longer_length=max(len(truth), len(prediction)),
         exact=truth == prediction,
         looping=ends_in_loop(reading.prediction, reading.truth),
+        formula=score_formula(reading) if is_formula(reading) else None,
+        table=table,
     )
     return MeasuredSample(score, truth_units, edits)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from .definitions import METRICS
 from .normalisation import ScoringSettings
 from .reading import Reading
 from .samples import SampleScore, column_matrix, measure
+from .tables import TableScores, score_tables
+from .tasks import is_table
+
+logger = logging.getLogger(__name__)
 
 UNNAMED_GROUP = "(none)"
 
@@ -63,6 +68,7 @@ class Scores:
     confusions: tuple[Confusion, ...]
     scripts: tuple[ScriptAccuracy, ...]
     samples: tuple[SampleScore, ...]
+    tables: TableScores | None = None
 
     @property
     def values(self) -> dict[str, float | None]:
@@ -74,7 +80,7 @@ class Scores:
         rest = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in ("samples", "confusions", "scripts")
+            if field.name not in ("samples", "confusions", "scripts", "tables")
         }
         return {
             "scored_with": str(self.settings),
@@ -82,6 +88,7 @@ class Scores:
             "num_confusions": len(self.confusions),
             "confusions": [dataclasses.asdict(entry) for entry in self.confusions[:max_confusions]],
             "scripts": [{**dataclasses.asdict(entry), "accuracy": entry.accuracy} for entry in self.scripts],
+            "tables": self.tables.to_dict() if self.tables else None,
         }
 
 
@@ -91,8 +98,33 @@ def _plain(value: Any) -> Any:
     return dataclasses.asdict(value)
 
 
-def score(readings: Iterable[Reading], settings: ScoringSettings | None = None, seed: int = 0) -> Scores:
-    """Score all readings in one pass.
+def score_with_tables(readings: Sequence[Reading], settings: ScoringSettings | None = None) -> Scores:
+    """Score all readings, and compare the tables of those that ask for a table, which takes worker processes and time.
+
+    Where tables cannot be compared (the extra is missing), a warning says so and the other figures stay.
+
+    Raises:
+        UserError: as :func:`score`.
+    """
+    asked = [reading for reading in readings if is_table(reading)]
+    if not asked:
+        return score(readings, settings)
+    try:
+        tables = score_tables(asked, settings)
+    except UserError as error:
+        logger.warning("tables are not compared: %s", error)
+        return score(readings, settings)
+    logger.info("%d samples ask for a table: %s", len(asked), tables)
+    return score(readings, settings, tables=tables)
+
+
+def score(
+    readings: Iterable[Reading],
+    settings: ScoringSettings | None = None,
+    seed: int = 0,
+    tables: TableScores | None = None,
+) -> Scores:
+    """Score all readings in one pass; ``tables`` is what comparing the tables among them gave.
 
     Empty truths are counted in ``totals.empty_truths``. In the means such a sample is 0 when it was read as empty and
     1 otherwise; in the corpus rates what was written for it counts as insertions.
@@ -102,7 +134,7 @@ def score(readings: Iterable[Reading], settings: ScoringSettings | None = None, 
     """
     settings = settings or ScoringSettings()
     counter = ConfusionCounter()
-    samples = tuple(_measure_all(readings, settings, counter))
+    samples = tuple(_measure_all(readings, settings, counter, tables))
     _check_samples(samples)
     return Scores(
         settings=settings,
@@ -113,14 +145,16 @@ def score(readings: Iterable[Reading], settings: ScoringSettings | None = None, 
         confusions=counter.table(),
         scripts=counter.scripts(),
         samples=samples,
+        tables=tables,
     )
 
 
 def _measure_all(
-    readings: Iterable[Reading], settings: ScoringSettings, counter: ConfusionCounter
+    readings: Iterable[Reading], settings: ScoringSettings, counter: ConfusionCounter, tables: TableScores | None
 ) -> Iterable[SampleScore]:
+    compared = {table.id: table for table in tables.samples} if tables else {}
     for reading in readings:
-        measured = measure(reading, settings)
+        measured = measure(reading, settings, compared.get(reading.id))
         counter.add(reading.id, measured.truth_units, measured.edits)
         yield measured.score
 

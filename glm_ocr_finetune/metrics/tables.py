@@ -94,6 +94,21 @@ class TableScores:
     not_scored: tuple[str, ...]
     samples: tuple[TableScore, ...]
 
+    @property
+    def totals(self) -> dict[str, int]:
+        """What lies behind the means, counted."""
+        return {"count": self.count, "no_table": len(self.no_table), "not_scored": len(self.not_scored)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The part that belongs into ``scores.json``: how many, and the ids of those that count as 0."""
+        return {"count": self.count, "no_table": list(self.no_table), "not_scored": list(self.not_scored)}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.count} truths hold one; counted as 0: {len(self.no_table)} predictions without a table, "
+            f"{len(self.not_scored)} not compared in time"
+        )
+
 
 def score_tables(
     readings: Iterable[Reading],

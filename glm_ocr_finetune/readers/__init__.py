@@ -147,6 +147,6 @@ def _resolve(splits: Splits, split: str, name: str) -> str:
     if found is None:
         raise UserError(
             f"{name} has no split {split!r}; its splits: {', '.join(splits)}. "
-            f"Choose with --train_split and --eval_split."
+            f"Choose with --split, or in training with --train_split and --eval_split."
         )
     return found

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..args import ReportArguments
 from ..errors import UserError
-from ..metrics import ScoringSettings, compare, score
-from .inputs import BASE_FILE, TUNED_FILE, ReadingFile, RunFacts, read_readings, read_run
+from ..metrics import ScoringSettings, compare, score_with_tables
+from .inputs import BASE_FILE, TUNED_FILE, ReadingFile, RunFacts, read_evaluation, read_readings, read_run
 from .page import Report, System, render
 
 logger = logging.getLogger(__name__)
@@ -49,11 +49,13 @@ def build_report_of_files(
 ) -> Path:
     """Write the report of one or two prediction files (JSONL with truths) to ``output`` and return it.
 
+    The ``suspects.jsonl`` that ``evaluate --find_label_errors True`` wrote beside ``tuned`` is shown as well.
+
     Raises:
         UserError: as :func:`build_report`.
     """
     found = (read_readings(Path(base)) if base else None, read_readings(Path(tuned)))
-    return _write(found, RunFacts(), Path(output), settings, max_samples)
+    return _write(found, read_evaluation(Path(tuned).parent), Path(output), settings, max_samples)
 
 
 def report(args: ReportArguments) -> int:
@@ -84,11 +86,11 @@ def _write(
     max_samples: int,
 ) -> Path:
     base, tuned = found
-    tuned_scores = score(tuned.readings, settings)
+    tuned_scores = score_with_tables(tuned.readings, settings)
     systems = [System("tuned", "Tuned" if base else "Reading", tuned_scores)]
     comparison = None
     if base:
-        systems.insert(0, System("base", "Base", score(base.readings, settings)))
+        systems.insert(0, System("base", "Base", score_with_tables(base.readings, settings)))
         comparison = compare(systems[0].scores, tuned_scores)
     page = render(Report(systems, comparison, facts, tuned.folder, max_samples))
     try:

@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import UserError
 from ..metrics import Reading, read_predictions
 from ..text import is_storable
+from ..tokens import STOP_TOKEN
 
 BASE_FILE = Path("evaluation", "base.jsonl")
 TUNED_FILE = Path("evaluation", "tuned.jsonl")
@@ -75,9 +76,18 @@ def read_run(run: Path) -> RunFacts:
         facts=facts if isinstance(facts, dict) else {},
         log=log,
         set_aside=dict(Counter(str(row.get("reason")) for row in _read_rows(run / "set_aside.jsonl")).most_common()),
-        suspects=[_suspect(run, number, row) for number, row in enumerate(_read_rows(run / "suspects.jsonl"), 1)],
+        suspects=_read_suspects(run),
         folder=run,
     )
+
+
+def read_evaluation(folder: Path) -> RunFacts:
+    """What ``evaluate`` wrote beside its predictions: the suspects; raises ``UserError`` as :func:`read_run`."""
+    return RunFacts(suspects=_read_suspects(folder), folder=folder)
+
+
+def _read_suspects(folder: Path) -> list[Suspect]:
+    return [_suspect(folder, number, row) for number, row in enumerate(_read_rows(folder / "suspects.jsonl"), 1)]
 
 
 def _is_number(value: object) -> bool:
@@ -91,8 +101,16 @@ def _suspect(run: Path, number: int, row: Mapping[str, Any]) -> Suspect:
     source, image = (value if isinstance(value, str) else None for value in (row.get("source"), row.get("image")))
     reading = Reading(row["id"], row["text"], row["prediction"], source=source, image=image)
     score = row.get("score")
-    doubted = f"{row['doubted']!r} after {row.get('at', 0)} characters" if row.get("doubted") else ""
-    return Suspect(reading, score if _is_number(score) else None, doubted)
+    return Suspect(reading, score if _is_number(score) else None, _doubt(row))
+
+
+def _doubt(row: Mapping[str, Any]) -> str:
+    """What of a label is in doubt, in words; empty when that is not known."""
+    doubted = row.get("doubted")
+    if not doubted:
+        return ""
+    what = "the end" if doubted == STOP_TOKEN else f"“{doubted}”"
+    return f"in doubt: {what} after {row.get('at', 0)} characters"
 
 
 def _read_object(file: Path) -> dict[str, Any]:
@@ -122,7 +140,7 @@ def _read_text(file: Path) -> str:
 def _parse(file: Path, line: int, text: str) -> Any:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} line {line} is not JSON: {error}") from error
     if not is_storable(json.dumps(value, ensure_ascii=False)):
         raise UserError(f"{file} line {line} holds half of a surrogate pair, which is no character; write U+FFFD")

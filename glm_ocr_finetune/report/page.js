@@ -2,6 +2,7 @@
 const PAGE = 50;
 const percent = (value) => (100 * value).toFixed(2).replace("-", "−") + " %";
 const signed = (value) => (value > 0 ? "+" : "") + percent(value).replace("%", "pp");
+const trust = (value) => value < 1e-4 ? "< 0.0001" : value.toPrecision(2);
 const collator = new Intl.Collator(undefined, { numeric: true });
 
 /** An element with properties and children; texts are set as text, never as markup. */
@@ -20,10 +21,10 @@ const watcher = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "300px" });
 
-function picture(row) {
+function picture(row, tallest) {
   const { width, height } = row.picture;
-  const image = make("img", { className: "thumb", width, height, alt: "", picture: row.picture });
-  image.style.height = "auto";
+  const image = make("img", { className: "thumb", alt: "", picture: row.picture });
+  image.style.width = `${Math.round(width * Math.min(1, tallest / height))}px`;
   image.style.aspectRatio = `${width} / ${height}`;
   watcher.observe(image);
   return image;
@@ -38,7 +39,7 @@ function columnsOf({ systems, rows, truth }) {
   const cer = (i) => number(several ? `${systems[i]} CER` : "CER", (row) => row.readings[i].cer, percent);
   const columns = [{ name: "Sample", kind: "sample", key: (row) => row.id }, text(truth, (row) => row.truth)];
   systems.forEach((name, i) => columns.push(text(name, (row) => row.readings[i].text)));
-  if ("score" in (rows[0] ?? {})) columns.push(number("Trust", (row) => row.score, (value) => value.toPrecision(2)));
+  if ("score" in (rows[0] ?? {})) columns.push(number("Trust", (row) => row.score, trust));
   else systems.forEach((_, i) => columns.push(cer(i)));
   if (several) columns.push(number("Change", (row) => row.readings[last].cer - row.readings[0].cer, signed, true));
   return columns;
@@ -81,7 +82,7 @@ function difference(row, reading, name, truthName) {
 
 function detailRow(row, { systems, columns, truth }) {
   const cell = make("td", { colSpan: columns.length });
-  if (row.picture) cell.append(picture(row));
+  if (row.picture) cell.append(picture(row, 420));
   row.readings.forEach((reading, i) => cell.append(difference(row, reading, systems[i], truth)));
   cell.append(make("p", { className: "legend" }, make("del", { textContent: "struck" }), " was not read so; ",
     make("ins", { textContent: "underlined" }), " was read instead. Texts are shown as they are scored."));
@@ -224,7 +225,7 @@ class Browser {
     const button = make("button", { type: "button", className: "expand", textContent: row.id, ariaExpanded: "false" });
     button.addEventListener("click", () => this.toggle(row, element, button));
     const cell = make("td", { className: "sample" });
-    if (row.picture) cell.append(picture(row));
+    if (row.picture) cell.append(picture(row, 150));
     cell.append(button);
     const place = row.picture ? row.source : [row.source, row.image].filter(Boolean).join(" · ");
     for (const text of [place, row.note]) if (text) cell.append(make("span", { className: "meta", textContent: text }));

@@ -43,6 +43,9 @@ _LABELS = {
     "stop_rate": "Stopped by itself",
     "repetition_rate": "Ends in a loop",
     "length_ratio": "Length ratio",
+    "teds": "Tables, TEDS",
+    "teds_structure": "Tables, TEDS of the structure",
+    "formula_edit_distance": "Formulas, edit distance",
 }
 _NAMES = {" ": "space", "\n": "line break", "\t": "tab", "": "nothing"}
 
@@ -93,7 +96,7 @@ def render(report: Report) -> str:
         systems=report.systems,
         scores=report.judged,
         resampled=_resampled(report.judged),
-        metrics=[_metric_row(report, name) for name in METRICS],
+        metrics=[_metric_row(report, name) for name in METRICS if _is_defined(report, name)],
         groups=_groups(report),
         training_charts=_training_charts(report),
         sample_charts=_sample_charts(report),
@@ -184,6 +187,10 @@ def visible(unit: str) -> str:
 
 
 # Tables
+
+
+def _is_defined(report: Report, name: str) -> bool:
+    return any(system.scores.values[name] is not None for system in report.systems)
 
 
 def _metric_row(report: Report, name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from drawing import write_lines
 
 Run = Callable[..., tuple[int, str, str]]
 WORDS = ("train", "--model_name", "tiny-random", "--report_to", "none", "--disable_tqdm", "True")
@@ -70,11 +71,29 @@ def test_evaluate_scores_a_model_and_anybodys_predictions_alike(line_folder: Pat
     code, again, err = run(*words, tmp_path / "b", "--predictions", tmp_path / "theirs.jsonl")
     assert code == 0, err
     assert again == out
+    written = [json.loads(line) for line in (tmp_path / "b" / "predictions.jsonl").read_text().splitlines()]
+    assert written == [json.loads(line) for line in file.read_text().splitlines()]
     scores = [json.loads((tmp_path / name / "scores.json").read_text()) for name in "ab"]
     assert scores[0]["overall"] == scores[1]["overall"]
     (tmp_path / "fewer.jsonl").write_text("\n".join(shuffled[:9]) + "\n")
     code, _, err = run(*words, tmp_path / "c", "--predictions", tmp_path / "fewer.jsonl")
     assert "3 missing (scored as empty)" in err
+    assert len(json.loads((tmp_path / "c" / "scores.json").read_text())["missing"]) == 3
+
+
+def test_formulas_are_scored_as_such_and_rows_set_aside_are_told(line_folder: Path, tmp_path: Path, run: Run) -> None:
+    truths = {"0.png": (r"\frac{a}{b}", "Formula Recognition:"), "1.png": ("birch", None), "2.png": ("", None)}
+    rows = [{"image": f"images/{name}", "text": text, "prompt": prompt} for name, (text, prompt) in truths.items()]
+    predictions = [{"image": name, "prediction": r"\dfrac a b" if name == "0.png" else "birch"} for name in truths]
+    for name, lines in (("data", rows), ("theirs", predictions)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    words = ("--dataset_name", tmp_path / "data.jsonl", "--image_folder", line_folder, "--output_dir", tmp_path)
+    code, out, err = run("evaluate", *words, "--predictions", tmp_path / "theirs.jsonl")
+    assert code == 0, err
+    assert "formula edits" in out
+    assert json.loads((tmp_path / "scores.json").read_text())["overall"]["values"]["formula_edit_distance"] == 0
+    assert "set aside: {'empty_label': 1}" in err
+    assert "1 predictions belong to no truth" in err
 
 
 @pytest.mark.parametrize(
@@ -112,3 +131,23 @@ def test_suspects_are_all_rows_by_doubt(line_folder: Path, tmp_path: Path, run: 
     assert len(suspects) == 12
     assert [row["score"] for row in suspects] == sorted(row["score"] for row in suspects)
     assert all(row["text"].startswith(row["doubted"], row["at"]) or row["doubted"] == "<|user|>" for row in suspects)
+
+
+def test_an_image_damaged_in_the_middle_is_read_as_empty_and_no_suspect(tmp_path: Path, run: Run) -> None:
+    file = write_lines(tmp_path, "train", ["amber", "birch", "cedar"])
+    damaged = tmp_path / "images" / "train-1.png"
+    content = bytearray(damaged.read_bytes())
+    start = content.index(b"IDAT") + 8
+    content[start : start + 40] = b"\0" * 40
+    damaged.write_bytes(content)
+    words = ("--dataset_name", file, "--model", "tiny-random", "--max_new_tokens", 2, "--output_dir", tmp_path)
+    code, _, err = run("evaluate", *words, "--find_label_errors", "True")
+    assert code == 0, err
+    assert "scored as read empty: train.jsonl:2" in err
+    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "suspects.jsonl").read_text().splitlines()) == 2
+    code, _, err = run("report", "--tuned", tmp_path / "predictions.jsonl", "--output", tmp_path / "report.html")
+    assert code == 0, err
+    page = (tmp_path / "report.html").read_text()
+    assert "Suspect labels" in page
+    assert "in doubt: " in page

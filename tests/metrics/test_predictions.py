@@ -56,6 +56,19 @@ def test_foreign_ids_fall_back_to_the_image(tmp_path: Path) -> None:
     assert [reading.prediction for reading in predictions.readings] == ["a", "b", "c"]
 
 
+def test_the_end_of_an_image_path_is_enough_where_it_is_the_only_one(tmp_path: Path) -> None:
+    truths = [Reading(name, "x", "", image=f"/data/{name}/1.png") for name in ("one", "two")]
+    rows = [{"image": f"{name}/1.png", "prediction": name} for name in ("two", "one")]
+    assert [reading.prediction for reading in read_predictions(write(tmp_path, rows), truths).readings] == [
+        "one",
+        "two",
+    ]
+    with pytest.raises(UserError, match=r"image '1.png' belongs to 2 samples"):
+        read_predictions(write(tmp_path, [{"image": "1.png", "prediction": "x"}]), truths)
+    with pytest.raises(UserError, match="no row belongs to the data set"):
+        read_predictions(write(tmp_path, [{"image": "ne/1.png", "prediction": "x"}]), truths)
+
+
 def test_missing_rows_are_scored_as_empty_and_counted(tmp_path: Path) -> None:
     predictions = read_predictions(write(tmp_path, ROWS[:1]), TRUTHS)
     assert predictions.missing == ("b", "c")
@@ -126,6 +139,7 @@ def test_no_truth_anywhere(tmp_path: Path) -> None:
         (b'{"id": "a", "prediction": "x"\n', "line 1 is not a JSON object"),
         (b'{"id": "a", "prediction": "x", "prediction": "y"}', "the field 'prediction' occurs twice"),
         (b'{"id": "a", "prediction": "\xff"}', "is not UTF-8"),
+        (b"[" * 100_000, "line 1 is not a JSON object"),
         (b"\n \n", "holds no predictions"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.metrics import METRICS, Reading, ScoringSettings, find_metric, score
+from glm_ocr_finetune.metrics import METRICS, Reading, ScoringSettings, find_metric, score, score_with_tables
 
 READINGS = [
     Reading("a", "kitten", "sitting", stopped=True, prompt="Text Recognition:", source="x", document="d1"),
@@ -35,6 +36,9 @@ def test_every_figure_by_hand() -> None:
             "stop_rate": 2 / 3,
             "repetition_rate": 1 / 6,
             "length_ratio": (7 + 7 + 30 + 0 + 5 + 0) / characters,
+            "teds": None,
+            "teds_structure": None,
+            "formula_edit_distance": None,
         }
     )
 
@@ -94,7 +98,30 @@ def test_every_metric_is_declared() -> None:
         assert metric.aggregation == ("corpus" if metric.denominator != "one" else "mean") or metric.denominator in (
             "not_both_empty",
             "stop_known",
+            "has_table",
+            "is_formula",
         )
+
+
+def test_formulas_are_those_that_were_asked_for() -> None:
+    asked = Reading("f", r"x^{2} + y", r"$x^2 + z$", prompt="Formula Recognition:\n")
+    other = Reading("t", r"x^{2}", "", prompt="Text Recognition:")
+    scores = score([asked, other])
+    assert scores.values["formula_edit_distance"] == 1 / 5
+    assert scores.by_prompt["Text Recognition:"].values["formula_edit_distance"] is None
+
+
+def test_without_the_extra_tables_are_left_out_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    tables = [f"<table><tr><td>{text}</td></tr></table>" for text in "ab"]
+    scores = score_with_tables([Reading("t", *tables, prompt="Table Recognition:"), *READINGS])
+    assert scores.values["teds"] is None
+    assert scores.values["stop_rate"] == 2 / 3
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("tables are not compared: TEDS needs")
+    assert line.endswith('pip install "glm-ocr-finetune[tables]"')
 
 
 def test_bad_input() -> None:

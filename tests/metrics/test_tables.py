@@ -12,7 +12,7 @@ import pytest
 from rapidfuzz.distance import Levenshtein
 
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.metrics import Reading, ScoringSettings, TableScores, score_tables
+from glm_ocr_finetune.metrics import Reading, ScoringSettings, TableScores, score_tables, score_with_tables
 from glm_ocr_finetune.metrics.tables import prepare_tables
 
 MANIFEST = Path(__file__).parents[3] / "shared/data/tables-icdar2013-us/manifest.jsonl"
@@ -207,3 +207,15 @@ def test_two_hundred_real_tables_in_bounded_time() -> None:
     assert scores.teds is not None
     assert 0.8 < scores.teds < 1
     assert scores.teds_structure == 1
+
+
+@needs_teds
+def test_tables_that_were_asked_for_are_among_the_scores() -> None:
+    row_more = SMALL.replace("</table>", "<tr><td></td></tr></table>")
+    predictions = [SMALL, row_more, "no table"]
+    asked = [Reading(f"t{i}", SMALL, text, prompt="Table Recognition:") for i, text in enumerate(predictions)]
+    scores = score_with_tables([*asked, Reading("other", SMALL, "", prompt="Text Recognition:")])
+    expected = (1 + (1 - 2 / (NODES + 2)) + 0) / 3
+    assert scores.values["teds"] == scores.values["teds_structure"] == pytest.approx(expected)
+    assert scores.by_prompt["Text Recognition:"].values["teds"] is None
+    assert scores.to_dict()["tables"] == {"count": 3, "no_table": ["t2"], "not_scored": []}

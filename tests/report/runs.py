@@ -38,7 +38,7 @@ def make_run(folder: Path, count: int = 36, base: bool = True, worse: bool = Fal
     write_rows(folder / "set_aside.jsonl", aside)
     suspects = [
         {"id": f"train-{i}", "image": f"evaluation/images/{i}.png", "text": f"lable {i}", "prediction": f"label {i}"}
-        | {"score": 0.001 * (i + 1), "source": "train.jsonl", "doubted": "l", "at": 2}
+        | {"score": 0.001 * i, "source": "train.jsonl", "doubted": "l" if i else "<|user|>", "at": 2}
         for i in range(4)
     ]
     write_rows(folder / "suspects.jsonl", suspects)

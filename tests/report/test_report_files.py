@@ -112,6 +112,21 @@ def test_pairs_are_made_by_id_not_by_order(tmp_path: Path) -> None:
     assert all(reading["exact"] for row in table(report)["rows"] for reading in row["readings"])
 
 
+def test_tables_and_formulas_have_their_figures_where_they_were_asked_for(tmp_path: Path) -> None:
+    asked = [
+        {"id": "t", "text": "<table><tr><td>1</td></tr></table>", "prompt": "Table Recognition:"},
+        {"id": "f", "text": r"\frac{a}{b}", "prompt": "Formula Recognition:"},
+    ]
+    write_rows(tmp_path / "tuned.jsonl", [row | {"prediction": row["text"]} for row in asked])
+    write_rows(tmp_path / "base.jsonl", [row | {"prediction": ""} for row in asked])
+    report = build_report_of_files(tmp_path / "tuned.jsonl", tmp_path / "base.jsonl", tmp_path / "report.html")
+    text = re.sub(r"<[^>]+>|\s+", " ", report.read_text())
+    assert re.search(r"Tables, TEDS +higher is better +0.00 % +100.00 % +\+100.00 pp", text)
+    assert re.search(r"Formulas, edit distance +lower is better +100.00 % +0.00 %", text)
+    assert re.search(r"Tables read as none +1 +0 ", text)
+    assert "Tables, TEDS" not in build_report(make_run(tmp_path / "run")).read_text()
+
+
 def test_embedded_data_cannot_close_its_element() -> None:
     text = embedded_json({"text": HOSTILE + "<!--\u2028"})
     assert "<" not in text

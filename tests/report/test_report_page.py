@@ -236,6 +236,15 @@ def test_suspect_labels_have_their_table(page: Browser) -> None:
     assert page.run("document.querySelector('#suspects-browser thead').textContent") == "SampleLabelModel readsTrust"
     page.run("document.querySelector('#suspects-browser .expand').click()")
     assert page.run("document.querySelector('#suspects-browser .detail del').textContent")
+    cells = "[...document.querySelectorAll('#suspects-browser [data-label=\"Trust\"]')].map(cell => cell.textContent)"
+    assert page.run(cells) == ["< 0.0001", "0.0010", "0.0020", "0.0030"]
+    trust = "[...document.querySelectorAll('#suspects-browser thead button')].find(b => b.textContent === 'Trust')"
+    page.run(trust + ".click()")
+    assert page.run(cells) == ["0.0030", "0.0020", "0.0010", "< 0.0001"]
+    note = "document.querySelector('#suspects-browser tbody .meta:last-child').textContent"
+    assert page.run(note) == "in doubt: “l” after 2 characters"
+    page.run(trust + ".click()")
+    assert page.run(note) == "in doubt: the end after 2 characters"
 
 
 def test_one_reader_alone_has_a_report(chromium: Browser, tmp_path: Path) -> None:
