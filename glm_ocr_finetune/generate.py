@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,8 @@ if TYPE_CHECKING:
     from .prompt import PromptRenderer
 
 TOKENS_PER_BATCH = 16_384  # prompts with their images, padding included: some pages, or many lines
-MOST_PER_BATCH = 64  # more rows cost a step of decoding as much more time as they save steps (docs/log.md)
+MOST_PER_BATCH = 64  # with more, a step of decoding takes longer by as much as there are fewer of them (docs/log.md)
+PATCHES_AT_A_TIME = 4_096  # the tower is fastest while what it works on stays near the processor
 FEWEST_TO_REGROUP = 4  # below, leaving stopped rows out costs more than running them along
 
 
@@ -100,53 +99,44 @@ def generate_all(
 ) -> Iterator[tuple[int, Generated | ImageError]]:
     """Read many images in batches, yielding (position in ``requests``, answer) as they are done.
 
-    The images of the next batch are decoded while the model reads. An image that turns out to be unreadable gives
-    its ImageError as the answer; the others of its batch are read.
+    An image that turns out to be unreadable gives its ImageError as the answer; the others of its batch are read.
     """
+    for batch in group(requests, batch_size):
+        images = {i: _pixels_or_error(requests[i]) for i in batch}
+        yield from ((i, image) for i, image in images.items() if isinstance(image, ImageError))
+        readable = {i: image for i, image in images.items() if isinstance(image, Pixels)}
+        if readable:
+            inputs = _model_inputs(list(readable.values()), [requests[i].prompt for i in readable], renderer)
+            limits = [requests[i].max_new_tokens for i in readable]
+            answers = _greedy(model, inputs, limits, repetition_penalty)
+            yield from zip(readable, (_generated(ids, model, renderer) for ids in answers), strict=True)
 
-    def prepare(batch: Sequence[int]) -> tuple[Sequence[int], list[Pixels | ImageError]]:
-        return batch, [_pixels_or_error(requests[i]) for i in batch]
 
-    for batch, images in _one_ahead(prepare, group(requests, batch_size)):
-        pixels = {i: one for i, one in zip(batch, images, strict=True) if isinstance(one, Pixels)}
-        yield from ((i, one) for i, one in zip(batch, images, strict=True) if isinstance(one, ImageError))
-        if pixels:
-            inputs = _model_inputs(list(pixels.values()), [requests[i].prompt for i in pixels], renderer)
-            limits = [requests[i].max_new_tokens for i in pixels]
-            for i, ids in zip(pixels, _greedy(model, inputs, limits, repetition_penalty), strict=True):
-                yield i, _generated(ids, model, renderer)
+def longest_first(requests: Sequence[Request]) -> list[int]:
+    """Positions of requests by length, prompt and answer together: like comes to stand beside like."""
+    return sorted(range(len(requests)), key=lambda i: -(requests[i].num_tokens + requests[i].max_new_tokens))
 
 
 def group(requests: Sequence[Request], batch_size: int | None = None) -> list[list[int]]:
-    """Positions of requests in batches, the longest answers and prompts first.
+    """Positions of requests in batches of like length, the longest first.
 
     Args:
         batch_size: images in a batch; by default as many as fit ``TOKENS_PER_BATCH`` and ``MOST_PER_BATCH``.
     """
-    order = sorted(range(len(requests)), key=lambda i: (-requests[i].max_new_tokens, -requests[i].num_tokens))
-    most, tokens = (batch_size, None) if batch_size else (MOST_PER_BATCH, TOKENS_PER_BATCH)
     batches: list[list[int]] = []
     longest = 0
-    for i in order:
+    for i in longest_first(requests):
         longest = max(longest, requests[i].num_tokens)
-        full = not batches or len(batches[-1]) == most
-        if full or (tokens and (len(batches[-1]) + 1) * longest > tokens):
+        if not batches or len(batches[-1]) >= _room(longest, batch_size):
             batches.append([])
             longest = requests[i].num_tokens
         batches[-1].append(i)
     return batches
 
 
-def _one_ahead(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """``map(work, items)`` in a thread that works on the next item while the caller has the last."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        pending: deque[Future[Any]] = deque()
-        for item in items:
-            pending.append(pool.submit(work, item))
-            if len(pending) > 1:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+def _room(longest: int, batch_size: int | None) -> int:
+    """Rows of ``longest`` tokens in a batch, one at least."""
+    return batch_size or max(1, min(MOST_PER_BATCH, TOKENS_PER_BATCH // max(1, longest)))
 
 
 def _pixels_or_error(request: Request) -> Pixels | ImageError:
@@ -169,13 +159,13 @@ def _greedy(model: Any, inputs: dict[str, Any], limits: Sequence[int], repetitio
     """
     import torch
 
-    inputs = {name: value.to(model.device) for name, value in inputs.items()}
     options = {} if repetition_penalty == 1.0 else {"repetition_penalty": repetition_penalty}
     length = inputs["input_ids"].shape[1]
     answers: list[list[int]] = [[] for _ in limits]
     rows = torch.arange(len(limits), device=model.device)
     ends = length + torch.tensor(limits, device=model.device)
     with torch.inference_mode():
+        inputs = _with_features(model, {name: value.to(model.device) for name, value in inputs.items()})
         while len(rows):
             left = int(ends.max()) - inputs["input_ids"].shape[1]
             half = _HalfDone(ends, torch.tensor(stop_token_ids(model), device=model.device))
@@ -192,6 +182,32 @@ def _greedy(model: Any, inputs: dict[str, Any], limits: Sequence[int], repetitio
             rows, ends = rows[~half.done], ends[~half.done]
             inputs = _rest(model, inputs["attention_mask"], output, ~half.done)
     return answers
+
+
+def _with_features(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs with the features of the images in place of their pixels; the tower sees some images at a time."""
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    grids = inputs["image_grid_thw"]
+    counts = grids.prod(-1).tolist()
+    features: list[torch.Tensor] = []
+    for start, end in _runs(counts, PATCHES_AT_A_TIME):
+        patches = inputs["pixel_values"][sum(counts[:start]) : sum(counts[:end])]
+        seen = model.get_image_features(pixel_values=patches, image_grid_thw=grids[start:end], return_dict=True)
+        features += seen.pooler_output
+    rest = {name: value for name, value in inputs.items() if name != "pixel_values"}
+    return rest | {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}
+
+
+def _runs(counts: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of runs of ``counts`` that sum to at most ``most``, or hold one alone."""
+    start = total = 0
+    for i, count in enumerate(counts):
+        if i > start and total + count > most:
+            yield start, i
+            start, total = i, 0
+        total += count
+    yield start, len(counts)
 
 
 class _HalfDone:
@@ -214,7 +230,9 @@ class _HalfDone:
 
 def _rest(model: Any, prompt_mask: torch.Tensor, output: Any, keep: torch.Tensor) -> dict[str, Any]:
     """What ``generate`` takes to go on with the rows to keep: their ids, mask, cache and rotary offsets."""
-    name = next(name for name in ("cache", "past_key_values") if name in output)  # before and since transformers 5.2x
+    name = next(
+        name for name in ("cache", "past_key_values") if name in output
+    )  # its name depends on the release of transformers
     output[name].batch_select_indices(keep)
     offsets = next(module for module in model.modules() if getattr(module, "rope_deltas", None) is not None)
     offsets.rope_deltas = offsets.rope_deltas[keep]
