@@ -72,7 +72,7 @@ def read_samples(
     from tqdm import tqdm
 
     state = PartialState()
-    requests = _requests(samples, lengths, renderer, max_new_tokens)
+    requests = requests_of(samples, lengths, renderer, max_new_tokens)
     mine = longest_first(requests)[state.process_index :: state.num_processes]
     readings: list[tuple[int, Reading]] = []
     answers = generate_all(model, renderer, [requests[index] for index in mine], batch_size, repetition_penalty)
@@ -84,11 +84,12 @@ def read_samples(
     return [reading for _, reading in sorted(everybodys, key=lambda pair: pair[0])]
 
 
-def _requests(
+def requests_of(
     samples: Dataset, lengths: Sequence[int], renderer: PromptRenderer, max_new_tokens: int | None
 ) -> list[Request]:
+    """What is to be read of each sample, its answer as long as ``max_new_tokens`` or twice its truth and more."""
     requests = []
-    for index, sample in enumerate(samples.select_columns(["prompt", "completion"])):
+    for index, sample in enumerate(samples):
         num_answer_tokens = len(renderer.answer_ids(answer_of(sample)))
         requests.append(
             Request(
