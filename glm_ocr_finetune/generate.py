@@ -164,23 +164,24 @@ def _greedy(model: Any, inputs: dict[str, Any], limits: Sequence[int], repetitio
     answers: list[list[int]] = [[] for _ in limits]
     rows = torch.arange(len(limits), device=model.device)
     ends = length + torch.tensor(limits, device=model.device)
+    stops = torch.tensor(stop_token_ids(model), device=model.device)
     with torch.inference_mode():
         inputs = _with_features(model, {name: value.to(model.device) for name, value in inputs.items()})
         while len(rows):
             left = int(ends.max()) - inputs["input_ids"].shape[1]
-            half = _HalfDone(ends, torch.tensor(stop_token_ids(model), device=model.device))
             output = model.generate(
                 **inputs,
                 **options,
                 max_new_tokens=left,
                 do_sample=False,
-                stopping_criteria=[half],
+                stopping_criteria=[_HalfDone(ends, stops)],
                 return_dict_in_generate=True,
             )
-            for row, ids in zip(rows.tolist(), output.sequences[:, length:].tolist(), strict=True):
+            new = output.sequences[:, length:]
+            for row, ids in zip(rows.tolist(), new.tolist(), strict=True):
                 answers[row] = ids[: limits[row]]
-            rows, ends = rows[~half.done], ends[~half.done]
-            inputs = _rest(model, inputs["attention_mask"], output, ~half.done)
+            keep = ~torch.isin(new, stops).any(-1) & (output.sequences.shape[1] < ends)
+            rows, ends, inputs = rows[keep], ends[keep], _rest(model, inputs["attention_mask"], output, keep)
     return answers
 
 
@@ -230,9 +231,7 @@ class _HalfDone:
 
 def _rest(model: Any, prompt_mask: torch.Tensor, output: Any, keep: torch.Tensor) -> dict[str, Any]:
     """What ``generate`` takes to go on with the rows to keep: their ids, mask, cache and rotary offsets."""
-    name = next(
-        name for name in ("cache", "past_key_values") if name in output
-    )  # its name depends on the release of transformers
+    name = "cache" if "cache" in output else "past_key_values"  # newer and older releases of transformers
     output[name].batch_select_indices(keep)
     offsets = next(module for module in model.modules() if getattr(module, "rope_deltas", None) is not None)
     offsets.rope_deltas = offsets.rope_deltas[keep]
