@@ -156,7 +156,7 @@ class InferenceArguments:
     min_pixels: int | None = arg(None, "Smallest image in pixels. Default: the checkpoint's.")
     max_pixels: int | None = arg(None, "Largest image in pixels. Default: the checkpoint's.")
     max_new_tokens: int = arg(8192, "Longest answer in tokens.")
-    batch_size: int = arg(8, "Images read together.")
+    batch_size: int | None = arg(None, "Images read together. Default: what fits 16,384 tokens, at most 64.")
     repetition_penalty: float = arg(1.0, "1.0 is none; the official SDK asks its server for 1.1.")
     device_map: str = arg("auto", "auto, cpu, cuda, cuda:1, ...")
 
@@ -186,7 +186,7 @@ class EvaluateArguments:
     min_pixels: int | None = arg(None, "Smallest image in pixels. Default: the checkpoint's.")
     max_pixels: int | None = arg(None, "Largest image in pixels. Default: the checkpoint's.")
     max_new_tokens: int | None = arg(None, "Longest answer. Default: twice the truth's tokens and 64 more.")
-    batch_size: int = arg(8, "Images read together.")
+    batch_size: int | None = arg(None, "Images read together. Default: what fits 16,384 tokens, at most 64.")
     repetition_penalty: float = arg(1.0, "1.0 is none; the official SDK asks its server for 1.1.")
     text_normalisation: str = arg("nfc", "What is done to texts before they are compared.", choices=NORMALISATIONS)
     cer_unit: str = arg("grapheme", "What counts as one character.", choices=CER_UNITS)

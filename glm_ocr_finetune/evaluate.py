@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,11 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from .args import DataArguments, EvaluateArguments
-from .collate import answer_of, prompt_of
+from .collate import Pixels, answer_of, prompt_of
 from .data import Splits, default_split, load_splits
 from .errors import UserError
-from .generate import Generated, generate
-from .images import ImageError, open_upright
+from .generate import Generated, Request, generate_all, longest_first, read_pixels
+from .images import ImageError
 from .metrics import GroupScore, Predictions, Reading, Scores, ScoringSettings, read_predictions, score_with_tables
 from .model import load_for_reading
 from .processor import set_pixel_budget
@@ -52,7 +53,7 @@ def read_samples(
     renderer: PromptRenderer,
     samples: Dataset,
     lengths: Sequence[int],
-    batch_size: int,
+    batch_size: int | None = None,
     max_new_tokens: int | None = None,
     repetition_penalty: float = 1.0,
     progress: bool = True,
@@ -62,7 +63,7 @@ def read_samples(
     Args:
         samples: N samples in the form of ``format_for_vlm``.
         lengths: N sequence lengths in tokens, for the order.
-        max_new_tokens: longest answer; by default :func:`answer_limit` of the longest truth in a batch.
+        max_new_tokens: longest answer; by default :func:`answer_limit` of each truth, whatever is read beside it.
 
     Returns:
         N readings in the order of the samples; under torchrun each rank reads a share, and all get all.
@@ -72,50 +73,45 @@ def read_samples(
     from tqdm import tqdm
 
     state = PartialState()
-    order = sorted(range(len(samples)), key=lambda index: -int(lengths[index]))
-    mine = order[state.process_index :: state.num_processes]
+    requests = requests_of(samples, lengths, renderer, max_new_tokens)
+    mine = longest_first(requests)[state.process_index :: state.num_processes]
     readings: list[tuple[int, Reading]] = []
-    bar = tqdm(total=len(mine), desc="reading", unit=" images", disable=not (progress and state.is_main_process))
-    for start in range(0, len(mine), batch_size):
-        chosen = mine[start : start + batch_size]
-        batch = [samples[index] for index in chosen]
-        answers = _answers(model, renderer, batch, max_new_tokens, repetition_penalty)
-        for index, sample, answer in zip(chosen, batch, answers, strict=True):
-            readings.append((index, _reading(sample, index, answer)))
-        bar.update(len(chosen))
-    bar.close()
+    answers = generate_all(model, renderer, [requests[index] for index in mine], batch_size, repetition_penalty)
+    shown = progress and state.is_main_process
+    for position, answer in tqdm(answers, total=len(mine), desc="reading", unit=" images", disable=not shown):
+        index = mine[position]
+        readings.append((index, _reading(samples[index], index, _readable(samples[index], answer))))
     everybodys = gather_object(readings) if state.num_processes > 1 else readings
     return [reading for _, reading in sorted(everybodys, key=lambda pair: pair[0])]
 
 
-def _answers(
-    model: Any, renderer: PromptRenderer, batch: Sequence[Any], max_new_tokens: int | None, repetition_penalty: float
-) -> list[Generated | None]:
-    """The answers of a batch, None for an image that turns out to be unreadable."""
-    images = [_opened(sample) for sample in batch]
-    readable = [(sample, image) for sample, image in zip(batch, images, strict=True) if image is not None]
-    if not readable:
-        return [None] * len(batch)
-    longest = max(len(renderer.answer_ids(answer_of(sample))) for sample, _ in readable)
-    answers = iter(
-        generate(
-            model,
-            renderer,
-            [image for _, image in readable],
-            [prompt_of(sample) for sample, _ in readable],
-            max_new_tokens or answer_limit(longest),
-            repetition_penalty,
+def requests_of(
+    samples: Dataset, lengths: Sequence[int], renderer: PromptRenderer, max_new_tokens: int | None
+) -> list[Request]:
+    """What is to be read of each sample, its answer as long as ``max_new_tokens`` or twice its truth and more."""
+    requests = []
+    for index, sample in enumerate(samples):
+        num_answer_tokens = len(renderer.answer_ids(answer_of(sample)))
+        requests.append(
+            Request(
+                pixels=partial(_pixels, samples, index, renderer),
+                prompt=prompt_of(sample),
+                num_tokens=int(lengths[index]) - num_answer_tokens,
+                max_new_tokens=max_new_tokens or answer_limit(num_answer_tokens),
+            )
         )
-    )
-    return [None if image is None else next(answers) for image in images]
+    return requests
 
 
-def _opened(sample: Mapping[str, Any]) -> Any:
-    try:
-        return open_upright(sample["images"][0])
-    except ImageError as error:
-        logger.warning("scored as read empty: %s: %s", sample.get("source", "a sample"), error)
-        return None
+def _pixels(samples: Dataset, index: int, renderer: PromptRenderer) -> Pixels:
+    return read_pixels(samples[index]["images"][0], renderer)
+
+
+def _readable(sample: Mapping[str, Any], answer: Generated | ImageError) -> Generated | None:
+    if isinstance(answer, Generated):
+        return answer
+    logger.warning("scored as read empty: %s: %s", sample.get("source", "a sample"), answer)
+    return None
 
 
 def _reading(sample: Mapping[str, Any], index: int, answer: Generated | None = None) -> Reading:
@@ -214,7 +210,7 @@ def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits:
     if is_main_process():
         write_predictions(readings, output / PREDICTIONS_FILE)
     if args.find_label_errors:
-        suspects = find_suspects(model, renderer, splits.train, readings, args.batch_size)
+        suspects = find_suspects(model, renderer, splits.train, readings, args.batch_size or 8)
         if is_main_process():
             logger.info("labels by doubt, the most suspect first, in %s", write_suspects(suspects, output))
     return readings

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from .args import InferenceArguments
 from .errors import UserError
-from .generate import generate_all
+from .generate import Generated, Request, generate_all, read_pixels
 from .images import ImageError, read_size
 from .model import load_for_reading
 from .processor import PixelBudget, set_pixel_budget
@@ -46,34 +48,39 @@ def infer(args: InferenceArguments) -> int:
     Returns:
         The exit code: 1 when an image could not be read, else 0.
     """
-    if args.max_new_tokens < 1 or args.batch_size < 1:
+    if args.max_new_tokens < 1 or (args.batch_size is not None and args.batch_size < 1):
         raise UserError("--max_new_tokens and --batch_size must be at least 1")
     images = find_images(args.image)
     model, processor, tuned_format = load_for_reading(args.model, args.adapter, args.device_map)
     budget = set_pixel_budget(processor, args.min_pixels, args.max_pixels)
     renderer = PromptRenderer(processor, args.prompt_format or tuned_format)
-    readable = [path for path in images if _num_tokens(path, budget) is not None]
-    texts: dict[Path, str] = {}
+    sizes = [(path, size) for path in images if (size := _num_tokens(path, budget)) is not None]
+    requests = [
+        Request(partial(read_pixels, path, renderer), args.prompt, size, args.max_new_tokens) for path, size in sizes
+    ]
+    answers = generate_all(model, renderer, requests, args.batch_size, args.repetition_penalty)
+    num_read = _print_in_order([path for path, _ in sizes], answers, args.max_new_tokens, many=len(images) > 1)
+    return 0 if num_read == len(images) else 1
+
+
+def _print_in_order(
+    paths: Sequence[Path], answers: Iterable[tuple[int, Generated | ImageError]], max_new_tokens: int, many: bool
+) -> int:
+    """Print the text of each path as soon as it and all before it are read. Returns how many were read."""
+    done: dict[int, Generated | ImageError] = {}
     printed = 0
-    order = sorted(range(len(readable)), key=lambda i: -(_num_tokens(readable[i], budget) or 0))
-    answers = generate_all(
-        model,
-        renderer,
-        readable,
-        [args.prompt] * len(readable),
-        args.batch_size,
-        args.max_new_tokens,
-        args.repetition_penalty,
-        order,
-    )
     for position, answer in answers:
-        texts[readable[position]] = answer.text
-        if not answer.stopped:
-            logger.warning("%s: cut at --max_new_tokens %d", readable[position], args.max_new_tokens)
-        while printed < len(readable) and readable[printed] in texts:
-            _print(readable[printed], texts[readable[printed]], many=len(images) > 1)
+        done[position] = answer
+        if isinstance(answer, ImageError):
+            logger.error("%s: %s", paths[position], answer)
+        elif not answer.stopped:
+            logger.warning("%s: cut at --max_new_tokens %d", paths[position], max_new_tokens)
+        while printed in done:
+            ready = done[printed]
+            if isinstance(ready, Generated):
+                _print(paths[printed], ready.text, many)
             printed += 1
-    return 0 if len(readable) == len(images) else 1
+    return sum(isinstance(answer, Generated) for answer in done.values())
 
 
 def _num_tokens(path: Path, budget: PixelBudget) -> int | None:

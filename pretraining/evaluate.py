@@ -10,6 +10,7 @@ import json
 import random
 import sys
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from render import SEEN_FONTS, UNSEEN_FONTS, Line, TextStyle, render_line, sample_text
 
-from glm_ocr_finetune.generate import Generated, generate_all
+from glm_ocr_finetune.generate import Generated, Request, generate_all, read_pixels
 from glm_ocr_finetune.model import load_for_reading
 from glm_ocr_finetune.prompt import PromptRenderer
 
@@ -63,8 +64,8 @@ def main() -> None:
     for name, fonts in (("seen fonts", SEEN_FONTS), ("unseen fonts", UNSEEN_FONTS)):
         lines = held_out_lines(args.lines, fonts, args.max_chars, args.seed)
         images = [Image.fromarray(line.image) for line in lines]
-        order = sorted(range(len(lines)), key=lambda i: images[i].width)
-        answers = dict(generate_all(model, renderer, images, [args.prompt] * len(lines), 50, 64, order=order))
+        requests = [Request(partial(read_pixels, one, renderer), args.prompt, one.width, 64) for one in images]
+        answers = dict(generate_all(model, renderer, requests, 50))
         in_order = [answers[i] for i in range(len(lines))]
         print(name, json.dumps(summarise(lines, in_order)))
         for line, answer in list(zip(lines, in_order, strict=True))[: args.show]:
