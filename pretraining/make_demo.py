@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import ImageFilter, ImageOps
 from render import draw_text
 
-DEMO_FONT = "Blankenburg_UNZ1A"  # Debian: fonts-blankenburg
+DEMO_FONT = "dkg"  # Debian: fonts-dkg-handwriting
 MONTHS = [
     "January",
     "February",

@@ -1,0 +1,51 @@
+"""Two processes do what one does: the same batches, the same losses, one cache on disk between them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "glm_ocr_finetune" / "assets" / "demo"
+
+
+def losses(output: Path, cache: Path, ranks: int, *flags: str) -> list[float]:
+    """Run finetune.py under torchrun; the losses of its steps."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+    arguments = {
+        "dataset_name": str(DEMO),
+        "model_name": "tiny",
+        "output_dir": str(output),
+        "max_samples": "30",
+        "eval_strategy": "no",
+        "report_to": "none",
+        "logging_steps": "1",
+        "learning_rate": "2e-4",
+        "num_train_epochs": "2",
+        "gradient_accumulation_steps": str(2 // ranks),
+    }
+    words = [word for name, value in arguments.items() for word in (f"--{name}", value)]
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, str(ROOT / "finetune.py"), *words, *flags], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    history = json.loads((output / "trainer_state.json").read_text())["log_history"]
+    return [row["loss"] for row in history if "loss" in row]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("--tokens_per_batch", "280"), ("--train_sampling_strategy", "group_by_length")])
+def test_two_ranks_give_the_losses_of_one(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    one = losses(tmp_path / "one", tmp_path / "cache-1", 1, *flags)
+    two = losses(tmp_path / "two", tmp_path / "cache-2", 2, *flags)
+    assert len(one) >= 8
+    assert two == pytest.approx(one, rel=1e-4)
+    (collection,) = (tmp_path / "cache-2" / "glm-ocr-finetune" / "vision").iterdir()
+    assert len(list(collection.glob("??/*.safetensors"))) == 30  # each image once, whichever rank saw it first
+    assert not (tmp_path / "cache-1" / "glm-ocr-finetune" / "vision").exists()  # one process keeps it in memory
