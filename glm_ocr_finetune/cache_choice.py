@@ -12,6 +12,7 @@ import psutil
 from .arithmetic import Arithmetic
 from .errors import UserError
 from .vision_cache import GIGABYTE, DiskStore, MemoryStore, VisionCache, cache_home, fingerprint
+from .vision_encoder import backbone_of
 
 if TYPE_CHECKING:
     from transformers import Glm46VProcessor
@@ -40,7 +41,7 @@ def choose_cache(
     model: Any, processor: Glm46VProcessor, splits: Splits, training_args: TrainingArguments
 ) -> VisionCache | None:
     """The cache that ``--cache_vision_features`` asks for; ``auto`` decides by what it holds and saves."""
-    visual = model.get_base_model().model.visual if hasattr(model, "peft_config") else model.model.visual
+    visual = backbone_of(model).visual
     mode, why = decide(model.config, visual, splits, training_args)
     if training_args.process_index == 0:
         logger.info("image features: %s (%s)", "not cached" if mode == "off" else f"cached in {mode}", why)
@@ -51,6 +52,17 @@ def choose_cache(
     if mode == "memory":
         return VisionCache(name, MemoryStore(limit))
     return VisionCache(name, DiskStore(cache_home() / name, limit))
+
+
+def cache_of_an_earlier_run(model: Any, processor: Glm46VProcessor) -> VisionCache | None:
+    """What a run with the same tower left on disk, for whoever reads the same images again."""
+    if not any(cache_home().glob("*/")):
+        return None
+    directory = cache_home() / fingerprint(backbone_of(model).visual, processor)
+    if not directory.is_dir():
+        return None
+    logger.info("image features: those of an earlier run in %s are used", directory)
+    return VisionCache(directory.name, DiskStore(directory, SHARE_OF_FREE * shutil.disk_usage(directory).free))
 
 
 def decide(config: Any, visual: Any, splits: Splits, training_args: TrainingArguments) -> tuple[str, str]:

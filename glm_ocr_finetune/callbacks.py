@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments as HfTrainingArguments
 
 from .curves import draw_curves
-from .forward import VisionEncoder
+from .vision_encoder import VisionEncoder, backbone_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +70,7 @@ class ReleaseTower(TrainerCallback):
         self.encoder.live = 0
 
     def on_epoch_end(self, args: HfTrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        visual = kwargs["model"].get_submodule(
-            "base_model.model.model.visual" if hasattr(kwargs["model"], "peft_config") else "model.visual"
-        )
+        visual = backbone_of(kwargs["model"]).visual
         if self.encoder.live == 0 and visual.device.type == "cuda":
             visual.to("cpu")
             torch.cuda.empty_cache()

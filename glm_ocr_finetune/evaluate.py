@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from .args import DataArguments, EvaluateArguments
+from .cache_choice import cache_of_an_earlier_run
 from .collate import Pixels, answer_of, prompt_of
 from .data import Splits, default_split, load_splits
 from .errors import UserError
@@ -24,6 +25,8 @@ from .model import load_for_reading
 from .processor import set_pixel_budget
 from .prompt import PromptRenderer
 from .suspects import find_suspects, write_suspects
+from .vision_cache import VisionCache
+from .vision_encoder import VisionEncoder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -57,6 +60,7 @@ def read_samples(
     max_new_tokens: int | None = None,
     repetition_penalty: float = 1.0,
     progress: bool = True,
+    encoder: VisionEncoder | None = None,
 ) -> list[Reading]:
     """Read every sample, longest first and in batches of like length.
 
@@ -64,6 +68,7 @@ def read_samples(
         samples: N samples in the form of ``format_for_vlm``.
         lengths: N sequence lengths in tokens, for the order.
         max_new_tokens: longest answer; by default :func:`answer_limit` of each truth, whatever is read beside it.
+        encoder: gives the image features, the cached ones without work.
 
     Returns:
         N readings in the order of the samples; under torchrun each rank reads a share, and all get all.
@@ -73,10 +78,12 @@ def read_samples(
     from tqdm import tqdm
 
     state = PartialState()
-    requests = requests_of(samples, lengths, renderer, max_new_tokens)
+    encoder = encoder or VisionEncoder()
+    requests = requests_of(samples, lengths, renderer, max_new_tokens, encoder.cache)
     mine = longest_first(requests)[state.process_index :: state.num_processes]
     readings: list[tuple[int, Reading]] = []
-    answers = generate_all(model, renderer, [requests[index] for index in mine], batch_size, repetition_penalty)
+    these = [requests[index] for index in mine]
+    answers = generate_all(model, renderer, these, batch_size, repetition_penalty, encoder)
     shown = progress and state.is_main_process
     for position, answer in tqdm(answers, total=len(mine), desc="reading", unit=" images", disable=not shown):
         index = mine[position]
@@ -86,7 +93,11 @@ def read_samples(
 
 
 def requests_of(
-    samples: Dataset, lengths: Sequence[int], renderer: PromptRenderer, max_new_tokens: int | None
+    samples: Dataset,
+    lengths: Sequence[int],
+    renderer: PromptRenderer,
+    max_new_tokens: int | None,
+    cache: VisionCache | None = None,
 ) -> list[Request]:
     """What is to be read of each sample, its answer as long as ``max_new_tokens`` or twice its truth and more."""
     requests = []
@@ -94,7 +105,7 @@ def requests_of(
         num_answer_tokens = len(renderer.answer_ids(answer_of(sample)))
         requests.append(
             Request(
-                pixels=partial(_pixels, samples, index, renderer),
+                pixels=partial(_pixels, samples, index, renderer, cache),
                 prompt=prompt_of(sample),
                 num_tokens=int(lengths[index]) - num_answer_tokens,
                 max_new_tokens=max_new_tokens or answer_limit(num_answer_tokens),
@@ -103,8 +114,8 @@ def requests_of(
     return requests
 
 
-def _pixels(samples: Dataset, index: int, renderer: PromptRenderer) -> Pixels:
-    return read_pixels(samples[index]["images"][0], renderer)
+def _pixels(samples: Dataset, index: int, renderer: PromptRenderer, cache: VisionCache | None) -> Pixels:
+    return read_pixels(samples[index]["images"][0], renderer, cache)
 
 
 def _readable(sample: Mapping[str, Any], answer: Generated | ImageError) -> Generated | None:
@@ -206,6 +217,7 @@ def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits:
         args.batch_size,
         args.max_new_tokens,
         args.repetition_penalty,
+        encoder=VisionEncoder(cache_of_an_earlier_run(model, renderer.processor)),
     )
     if is_main_process():
         write_predictions(readings, output / PREDICTIONS_FILE)

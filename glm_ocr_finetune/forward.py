@@ -6,10 +6,8 @@ among them, goes to the model's own ``forward``.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import types
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,67 +18,12 @@ from trl.trainer.utils import FusedCausalLMOutput, maybe_gather_lm_head_ctx
 
 from .attention import allow_rows_of_samples, row_arguments
 from .prompt import IGNORED
-from .vision_cache import VisionCache
+from .vision_encoder import VisionEncoder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 VOCABULARY_CHUNK = 32768  # columns of logits held at a time
-
-
-@dataclass
-class VisionEncoder:
-    """Image features of a batch: those that the collator found in the cache, the others from the tower.
-
-    Attributes:
-        cache: where new features go; None keeps nothing.
-        frozen: no gradient is wanted, so none is recorded.
-        live: images encoded since the count was last set to 0.
-    """
-
-    cache: VisionCache | None
-    frozen: bool
-    live: int = 0
-
-    def features(
-        self,
-        model: Any,
-        image_grid_thw: Tensor,
-        pixel_values: Tensor | None = None,
-        image_features: Tensor | None = None,
-        is_cached: Tensor | None = None,
-        image_keys: Tensor | None = None,
-    ) -> list[Tensor]:
-        """One tensor (num_image_tokens, hidden) for each of B images.
-
-        Args:
-            image_grid_thw: (B, 3).
-            pixel_values: (patches of the images not cached, 1176); None when all are.
-            image_features: (tokens of the cached images, hidden); None when none is.
-            is_cached: (B,) bool; None when no cache is used.
-            image_keys: (B, ``KEY_BYTES``) uint8, the names under which new features are kept.
-        """
-        if is_cached is None or image_keys is None:
-            return self.encode(model, pixel_values, image_grid_thw)
-        known = is_cached.tolist()
-        fresh = self.encode(model, pixel_values, image_grid_thw[~is_cached])
-        for key, new in zip(image_keys[~is_cached].cpu().numpy(), fresh, strict=True):
-            if self.cache:
-                self.cache.put(key.tobytes(), new)
-        sizes = (image_grid_thw[is_cached].prod(-1) // 4).tolist()
-        found = iter(torch.split(image_features, sizes) if image_features is not None else ())
-        made = iter(fresh)
-        return [next(found) if cached else next(made) for cached in known]
-
-    def encode(self, model: Any, pixel_values: Tensor | None, image_grid_thw: Tensor) -> list[Tensor]:
-        """What the tower and the projector make of images; their parameters are ``model.visual``."""
-        if pixel_values is None:
-            return []
-        self.live += len(image_grid_thw)
-        if model.visual.device != pixel_values.device:
-            model.visual.to(pixel_values.device)
-        with torch.no_grad() if self.frozen else contextlib.nullcontext():
-            return list(model.get_image_features(pixel_values, image_grid_thw).pooler_output)
 
 
 def install(model: Any, encoder: VisionEncoder, padding_free: bool) -> None:
@@ -124,8 +67,7 @@ def score_labels(
         ``log_probs``, ``entropy``, ``is_top1``: (number of trained labels,); ``label_mask``: True for each label.
     """
     backbone = model.model
-    images = {name: others.get(name) for name in ("pixel_values", "image_features", "is_cached", "image_keys")}
-    features = encoder.features(backbone, image_grid_thw, **images)
+    features = encoder.features(backbone, {"image_grid_thw": image_grid_thw} | others)
     positions, _ = backbone.get_rope_index(
         input_ids, mm_token_type_ids, image_grid_thw=image_grid_thw, attention_mask=attention_mask
     )

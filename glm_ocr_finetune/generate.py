@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .collate import Pixels, image_to_pixels, stack_inputs
+from .collate import Pixels, image_to_pixels, look_up, stack_inputs
 from .images import AnyImage, ImageError, open_upright
 from .processor import PixelBudget
+from .vision_cache import VisionCache
+from .vision_encoder import INPUTS, VisionEncoder, backbone_of
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 TOKENS_PER_BATCH = 16_384  # prompts with their images, padding included: some pages, or many lines
 MOST_PER_BATCH = 64  # with more, a step of decoding takes longer by as much as there are fewer of them (docs/log.md)
-PATCHES_AT_A_TIME = 4_096  # the tower is fastest while what it works on stays near the processor
 FEWEST_TO_REGROUP = 4  # below, leaving stopped rows out costs more than running them along
 
 
@@ -59,9 +60,15 @@ def stop_token_ids(model: Any) -> list[int]:
     return [ids] if isinstance(ids, int) else list(ids)
 
 
-def read_pixels(image: AnyImage, renderer: PromptRenderer) -> Pixels:
-    """An image upright, resized within the processor's budget and normalised. Raises ImageError."""
+def read_pixels(image: AnyImage, renderer: PromptRenderer, cache: VisionCache | None = None) -> Pixels:
+    """An image upright, resized within the processor's budget and normalised, or its features where they are cached.
+
+    Raises:
+        ImageError: the image cannot be read.
+    """
     processor = renderer.processor
+    if cache:
+        return look_up(image, processor, PixelBudget.of(processor), cache)
     return image_to_pixels(open_upright(image), processor, PixelBudget.of(processor))
 
 
@@ -86,7 +93,7 @@ def generate(
     """
     pixels = [read_pixels(image, renderer) for image in images]
     inputs = _model_inputs(pixels, prompts, renderer)
-    answers = _greedy(model, inputs, [max_new_tokens] * len(pixels), repetition_penalty)
+    answers = _greedy(model, inputs, [max_new_tokens] * len(pixels), repetition_penalty, VisionEncoder())
     return [_generated(ids, model, renderer) for ids in answers]
 
 
@@ -96,11 +103,13 @@ def generate_all(
     requests: Sequence[Request],
     batch_size: int | None = None,
     repetition_penalty: float = 1.0,
+    encoder: VisionEncoder | None = None,
 ) -> Iterator[tuple[int, Generated | ImageError]]:
     """Read many images in batches, yielding (position in ``requests``, answer) as they are done.
 
     An image that turns out to be unreadable gives its ImageError as the answer; the others of its batch are read.
     """
+    encoder = encoder or VisionEncoder()
     for batch in group(requests, batch_size):
         images = {i: _pixels_or_error(requests[i]) for i in batch}
         yield from ((i, image) for i, image in images.items() if isinstance(image, ImageError))
@@ -108,7 +117,7 @@ def generate_all(
         if readable:
             inputs = _model_inputs(list(readable.values()), [requests[i].prompt for i in readable], renderer)
             limits = [requests[i].max_new_tokens for i in readable]
-            answers = _greedy(model, inputs, limits, repetition_penalty)
+            answers = _greedy(model, inputs, limits, repetition_penalty, encoder)
             yield from zip(readable, (_generated(ids, model, renderer) for ids in answers), strict=True)
 
 
@@ -152,7 +161,9 @@ def _model_inputs(pixels: Sequence[Pixels], prompts: Sequence[str], renderer: Pr
     return stack_inputs(sequences, pixels, renderer, "left")
 
 
-def _greedy(model: Any, inputs: dict[str, Any], limits: Sequence[int], repetition_penalty: float) -> list[list[int]]:
+def _greedy(
+    model: Any, inputs: dict[str, Any], limits: Sequence[int], repetition_penalty: float, encoder: VisionEncoder
+) -> list[list[int]]:
     """The answers' token ids of B rows, each up to its first stop token or its own limit, and maybe padding.
 
     Whenever half of the rows are done, the others go on without them.
@@ -165,8 +176,9 @@ def _greedy(model: Any, inputs: dict[str, Any], limits: Sequence[int], repetitio
     rows = torch.arange(len(limits), device=model.device)
     ends = length + torch.tensor(limits, device=model.device)
     stops = torch.tensor(stop_token_ids(model), device=model.device)
+    with torch.no_grad():  # not inference mode: features go into a cache that training reads
+        inputs = _with_features(model, {name: value.to(model.device) for name, value in inputs.items()}, encoder)
     with torch.inference_mode():
-        inputs = _with_features(model, {name: value.to(model.device) for name, value in inputs.items()})
         while len(rows):
             left = int(ends.max()) - inputs["input_ids"].shape[1]
             output = model.generate(
@@ -185,30 +197,13 @@ def _greedy(model: Any, inputs: dict[str, Any], limits: Sequence[int], repetitio
     return answers
 
 
-def _with_features(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    """The inputs with the features of the images in place of their pixels; the tower sees some images at a time."""
+def _with_features(model: Any, inputs: dict[str, Any], encoder: VisionEncoder) -> dict[str, Any]:
+    """The inputs with the features of the images in place of their pixels."""
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-    grids = inputs["image_grid_thw"]
-    counts = grids.prod(-1).tolist()
-    features: list[torch.Tensor] = []
-    for start, end in _runs(counts, PATCHES_AT_A_TIME):
-        patches = inputs["pixel_values"][sum(counts[:start]) : sum(counts[:end])]
-        seen = model.get_image_features(pixel_values=patches, image_grid_thw=grids[start:end], return_dict=True)
-        features += seen.pooler_output
-    rest = {name: value for name, value in inputs.items() if name != "pixel_values"}
+    features = encoder.features(backbone_of(model), inputs)
+    rest = {name: value for name, value in inputs.items() if name == "image_grid_thw" or name not in INPUTS}
     return rest | {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}
-
-
-def _runs(counts: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
-    """(start, end) of runs of ``counts`` that sum to at most ``most``, or hold one alone."""
-    start = total = 0
-    for i, count in enumerate(counts):
-        if i > start and total + count > most:
-            yield start, i
-            start, total = i, 0
-        total += count
-    yield start, len(counts)
 
 
 class _HalfDone:

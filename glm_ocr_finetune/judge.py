@@ -14,6 +14,7 @@ import numpy as np
 from .evaluate import is_main_process, read_samples, write_predictions
 from .metrics import Comparison, Scores, ScoringSettings, compare, read_predictions, score
 from .prompt import PromptRenderer
+from .vision_encoder import VisionEncoder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,6 +40,7 @@ class Judge:
         samples: N samples in the form of ``format_for_vlm``; the same at every reading.
         lengths: N sequence lengths in tokens.
         directory: where the readings go, a JSON-lines file for each.
+        encoder: gives the image features, the cached ones without work.
     """
 
     renderer: PromptRenderer
@@ -47,12 +49,15 @@ class Judge:
     batch_size: int
     settings: ScoringSettings
     directory: Path
+    encoder: VisionEncoder
 
     def read(self, model: Any, name: str) -> Scores:
         """Read all samples with ``model``, keep the readings as ``name``.jsonl, and score them."""
         was_training = model.training
         model.eval()
-        readings = read_samples(model, self.renderer, self.samples, self.lengths, self.batch_size, progress=False)
+        readings = read_samples(
+            model, self.renderer, self.samples, self.lengths, self.batch_size, progress=False, encoder=self.encoder
+        )
         model.train(was_training)
         if is_main_process():
             write_predictions(readings, self.file(name))

@@ -212,9 +212,10 @@ def keep_four_bit_trainable(model: nn.Module) -> None:
     On CPUs with AVX-512 BF16 the first reading in evaluation mode repacks them into a form without a backward pass,
     and training that follows gets no gradient through them, without an error.
     """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+    layers: Iterator[Any] = model.modules()
+    for layer in layers:
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def freeze(model: nn.Module, parts: list[str]) -> None:

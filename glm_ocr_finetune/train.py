@@ -26,7 +26,7 @@ from .checkpoint import Sidecar, carried_mtp_tensors, read_sidecar
 from .collate import VLMDataCollator
 from .data import SET_ASIDE_FILE, SetAside, Splits, load_other, load_splits
 from .errors import UserError
-from .forward import VisionEncoder, install
+from .forward import install
 from .images import ImageError
 from .judge import Judge, choose_samples, logged_metrics, report_verdict, summarise, write_summary
 from .metrics import Scores, ScoringSettings
@@ -36,6 +36,7 @@ from .processor import save_processor
 from .prompt import PromptRenderer
 from .settings import show_settings
 from .training_args import TrainingArguments
+from .vision_encoder import VisionEncoder
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +69,7 @@ class GlmOcrTrainer(SFTTrainer):
     sidecar: Sidecar | None = None
     judge: Judge | None = None
     sample_lengths: np.ndarray | None = None
+    encoder: VisionEncoder
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches as :class:`~.batching.BatchPlan` makes them; what has no length is left to transformers."""
@@ -214,10 +216,10 @@ def compute_what_is_needed(trainer: GlmOcrTrainer, collator: VLMDataCollator, pa
     """Put :mod:`.forward` in the place of TRL's fused head, and let a tower go that has nothing left to encode."""
     model = trainer.model.get_base_model() if hasattr(trainer.model, "peft_config") else trainer.model
     frozen = not any(parameter.requires_grad for parameter in model.model.visual.parameters())
-    encoder = VisionEncoder(getattr(collator, "cache", None), frozen)
-    install(model, encoder, padding_free)
-    if encoder.cache and trainer.args.world_size == 1:
-        trainer.add_callback(ReleaseTower(encoder))
+    trainer.encoder = VisionEncoder(getattr(collator, "cache", None), frozen)
+    install(model, trainer.encoder, padding_free)
+    if trainer.encoder.cache and trainer.args.world_size == 1:
+        trainer.add_callback(ReleaseTower(trainer.encoder))
 
 
 def train(
@@ -258,8 +260,8 @@ def train(
         splits.train_tokens,
     )
     trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
-    trainer.judge = build_judge(splits, collator.renderer, training_args)
-    probe = build_probe(data_args, collator.renderer, training_args)
+    trainer.judge = build_judge(splits, collator.renderer, training_args, trainer.encoder)
+    probe = build_probe(data_args, collator.renderer, training_args, trainer.encoder)
     base = read_base(trainer, checkpoint)
     probed = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-base") if probe else None
     run(trainer, collator, checkpoint)
@@ -362,29 +364,37 @@ def report_data(splits: Splits, training_args: TrainingArguments) -> None:
         logger.warning("set aside: %s; listed in %s", reasons, file)
 
 
-def build_judge(splits: Splits, renderer: PromptRenderer, training_args: TrainingArguments) -> Judge | None:
+def build_judge(
+    splits: Splits, renderer: PromptRenderer, training_args: TrainingArguments, encoder: VisionEncoder
+) -> Judge | None:
     """The judge of a run, with its fixed share of the evaluation samples; None when nothing is to be read."""
     if splits.evaluation is None or not training_args.eval_generate:
         return None
-    return judge_of(splits.evaluation, splits.evaluation_tokens, renderer, training_args)
+    return judge_of(splits.evaluation, splits.evaluation_tokens, renderer, training_args, encoder)
 
 
 def judge_of(
-    samples: Dataset, lengths: np.ndarray, renderer: PromptRenderer, training_args: TrainingArguments
+    samples: Dataset,
+    lengths: np.ndarray,
+    renderer: PromptRenderer,
+    training_args: TrainingArguments,
+    encoder: VisionEncoder,
 ) -> Judge:
     """A judge with at most ``--eval_samples`` of the samples."""
     chosen, chosen_lengths = choose_samples(samples, lengths, training_args.eval_samples, training_args.seed)
     settings = ScoringSettings(training_args.text_normalisation, training_args.cer_unit)  # type: ignore[arg-type]
     folder = Path(training_args.output_dir) / EVALUATION_FOLDER
-    return Judge(renderer, chosen, chosen_lengths, training_args.per_device_eval_batch_size, settings, folder)
+    return Judge(renderer, chosen, chosen_lengths, training_args.per_device_eval_batch_size, settings, folder, encoder)
 
 
-def build_probe(data_args: DataArguments, renderer: PromptRenderer, training_args: TrainingArguments) -> Judge | None:
+def build_probe(
+    data_args: DataArguments, renderer: PromptRenderer, training_args: TrainingArguments, encoder: VisionEncoder
+) -> Judge | None:
     """The judge of the forgetting probe; None without ``--probe_dataset``."""
     if not data_args.probe_dataset:
         return None
     splits = load_other(data_args, data_args.probe_dataset, renderer, None)
-    return judge_of(splits.train, splits.train_tokens, renderer, training_args)
+    return judge_of(splits.train, splits.train_tokens, renderer, training_args, encoder)
 
 
 def read_probe_again(trainer: GlmOcrTrainer, probe: Judge, before: Scores, name: str) -> dict[str, Any]:

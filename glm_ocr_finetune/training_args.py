@@ -76,7 +76,8 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
     def _settle_device(self) -> None:
         cuda = torch.cuda.is_available() and not self.use_cpu
         if not torch.accelerator.is_available():
-            self.use_cpu = True  # without it the ranks of torchrun do not join on a CPU, and each trains on everything
+            # without it the ranks of torchrun do not join on a CPU, and each trains on everything
+            self.settle("use_cpu", True, "there is no accelerator")
         if not cuda:
             self.dataloader_pin_memory = False  # pinned memory is for copies to a GPU
         if self.dataloader_num_workers is None:

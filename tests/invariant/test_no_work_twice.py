@@ -160,6 +160,30 @@ def test_features_of_a_trained_part_are_not_cached(run: Any, tmp_path: Path, fla
     assert f"--cache_vision_features {mode} needs features that stay the same" in error
 
 
+def test_reading_in_a_run_and_after_it_uses_what_is_there(
+    base: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    flags = ("--dataset_name", DEMO, "--max_samples", "12", "--report_to", "none", "--max_steps", "4")
+    code, _, error = run(
+        *("train", "--model_name", "tiny", "--output_dir", tmp_path / "out", "--eval_split", "test"),
+        *("--cache_vision_features", "disk", "--gradient_accumulation_steps", "1", *flags),
+    )
+    assert code == 0, error
+    (collection,) = (tmp_path / "cache" / "glm-ocr-finetune" / "vision").iterdir()
+    assert len(list(collection.glob("??/*.safetensors"))) == 24  # twelve trained on, twelve read
+    monkeypatch.setattr("glm_ocr_finetune.collate.open_upright", lambda image: pytest.fail("decoded again"))
+    evaluate = ("evaluate", "--model", tmp_path / "out", "--dataset_name", DEMO, "--split", "test")
+    code, _, error = run(*evaluate, "--max_samples", "12", "--output_dir", tmp_path / "scores")
+    assert code == 0, error
+    assert "image features: those of an earlier run" in error
+    with_cache = (tmp_path / "scores" / "predictions.jsonl").read_text()
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+    run(*evaluate, "--max_samples", "12", "--output_dir", tmp_path / "again")
+    assert (tmp_path / "again" / "predictions.jsonl").read_text() == with_cache
+
+
 def features_of(number: int, tokens: int = 3) -> torch.Tensor:
     return torch.full((tokens, 4), float(number))
 
