@@ -81,7 +81,7 @@ def main() -> None:
 
     Trainer.save_model = lambda *args, **kwargs: None  # nothing that is measured
     write_dataset(args)
-    run_exp(recipe(args), callbacks=[recorder(args.record)])
+    run_exp(recipe(args), callbacks=[recorder(args)])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ def main() -> None:
     from glm_ocr_finetune.parse import parse_train
 
     torch.set_num_threads(args.threads)
+    record = recorder(args)
     given = {
         "model_name": args.model,
         "dataset_name": args.data,
@@ -37,7 +38,7 @@ def main() -> None:
 
     def recorded(*args_: Any, **kwargs: Any) -> Any:
         trainer = create_trainer(*args_, **kwargs)
-        trainer.add_callback(recorder(args.record))
+        trainer.add_callback(record)
         return trainer
 
     workflow.create_trainer = recorded

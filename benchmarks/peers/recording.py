@@ -10,7 +10,8 @@ A runner trains on the first ``steps x batch_size`` rows of ``DATA/manifest.json
 The seconds of a step reach from the end of the step before, so they hold the loading of its batch. ``slots`` are
 the positions that the language model computes, ``tokens`` those that are not padding. ``peak_gb`` is the largest
 resident memory between begin and end; it is counted anew at the beginning where Linux allows that, so that the
-loading of the weights does not hide it.
+loading of the weights does not hide it. With ``--count_flops`` a step also has its ``flops``, those of everything
+since the step before; that takes time, so the seconds of such a run mean nothing.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--count_flops", action="store_true", help="count multiplications and additions of each step")
     args, rest = parser.parse_known_args()
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -73,13 +75,37 @@ def count_tokens(inputs: dict[str, Any]) -> tuple[int, int, int]:
     return len(ids if grids is None else grids), tokens, ids.numel()
 
 
-def recorder(file: Path) -> Any:
-    """A callback for any ``transformers.Trainer`` that writes the record to ``file``."""
+def flop_counter() -> Any:
+    """A counter that knows the attention kernels of the CPU, too, which torch's own leaves out."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+    def forward(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+        return sdpa_flop_count(query, key, value)
+
+    def backward(grad: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+        return sdpa_backward_flop_count(grad, query, key, value)
+
+    kernels = torch.ops.aten
+    mapping = {
+        kernels._scaled_dot_product_flash_attention_for_cpu: forward,
+        kernels._scaled_dot_product_flash_attention_for_cpu_backward: backward,
+    }
+    return FlopCounterMode(display=False, custom_mapping=mapping)
+
+
+def recorder(args: argparse.Namespace) -> Any:
+    """A callback for any ``transformers.Trainer`` that writes the record to ``args.record``.
+
+    To be made as early as possible: FLOPs are counted from then on.
+    """
     from transformers import Trainer, TrainerCallback
+
+    flops = flop_counter() if args.count_flops else None
 
     class Recorder(TrainerCallback):
         def __init__(self) -> None:
-            self.epoch, self.counts = 0, (0, 0, 0)
+            self.epoch, self.counts, self.flops = 0, (0, 0, 0), 0
             self.begin = self.last = time.monotonic()
 
         def count(self, inputs: dict[str, Any]) -> None:
@@ -94,7 +120,7 @@ def recorder(file: Path) -> Any:
         def on_epoch_begin(self, *args: Any, **kwargs: Any) -> None:
             self.epoch += 1
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_step_end(self, arguments: Any, state: Any, control: Any, **kwargs: Any) -> None:
             now = time.monotonic()
             samples, tokens, slots = self.counts
             write(
@@ -106,17 +132,23 @@ def recorder(file: Path) -> Any:
                 samples=samples,
                 tokens=tokens,
                 slots=slots,
+                **({"flops": flops.get_total_flops() - self.flops} if flops else {}),
             )
+            self.flops = flops.get_total_flops() if flops else 0
             self.last, self.counts = now, (0, 0, 0)
 
         def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+            if flops:
+                flops.__exit__(None, None, None)
             write(event="end", peak_gb=resident_gb("VmHWM"), seconds=time.monotonic() - STARTED)
 
     def write(**row: Any) -> None:
-        with file.open("a") as handle:
+        with args.record.open("a") as handle:
             handle.write(json.dumps(row) + "\n")
 
-    file.unlink(missing_ok=True)
+    args.record.unlink(missing_ok=True)
+    if flops:
+        flops.__enter__()
     callback = Recorder()
     _count_batches(Trainer, callback.count)
     return callback

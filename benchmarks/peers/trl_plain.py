@@ -18,6 +18,7 @@ def main() -> None:
     from trl import SFTConfig, SFTTrainer
 
     torch.set_num_threads(args.threads)
+    record = recorder(args)
     model = AutoModelForImageTextToText.from_pretrained(args.model, dtype=torch.float32)
     if args.mode == "full":
         model.model.visual.requires_grad_(False)
@@ -51,7 +52,7 @@ def main() -> None:
             report_to="none",
             seed=args.seed,
         ),
-        callbacks=[recorder(args.record)],
+        callbacks=[record],
     )
     trainer.train()
 
