@@ -26,13 +26,14 @@ project is counted, and a check of what is said above of the peers. Arguments no
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -192,16 +193,15 @@ def floor(config: Any, mode: str, samples: list[Sample]) -> Cost:
     return Cost(vision + text, text)
 
 
-def peer(config: Any, system: str, mode: str, samples: list[Sample], only_labels: bool = False) -> Cost:
+def peer(counted: Counted, samples: list[Sample], only_labels: bool = False) -> Cost:
     """What a peer computes in every epoch: see the top of this file."""
-    counted = Counted(config, system, mode)
     total = sum(counted.vision(sample.patches) for sample in samples)
     for start in range(0, len(samples), BATCH_SIZE):
         batch = samples[start : start + BATCH_SIZE]
         length = max(sample.length for sample in batch)
-        if system == "llamafactory":
+        if counted.system == "llamafactory":
             length = -(-length // 8) * 8
-        scored = len(batch) * (length - 1 if system == "trl" else length)
+        scored = len(batch) * (length - 1 if counted.system == "trl" else length)
         if only_labels:
             scored = sum(sample.label_tokens for sample in batch)
         total += counted.text(len(batch), length) + counted.head(scored)
@@ -289,6 +289,17 @@ def show_parts(config: Any) -> None:
         print(f"| {kind} {sample.height}x{sample.width} | {sample.length} | {cells} |")
 
 
+def costs(args: argparse.Namespace, config: Any, mode: str, samples: list[Sample]) -> Iterator[tuple[str, Cost]]:
+    """Every system with what it computes, the floor first."""
+    yield "floor", floor(config, mode, samples)
+    trl = Counted(config, "trl", mode)
+    yield "trl", peer(trl, samples)
+    yield "trl, Triton", peer(trl, samples, only_labels=True)
+    yield "llamafactory", peer(Counted(config, "llamafactory", mode), samples)
+    for system in args.measure:
+        yield f"{system}, measured", measured(args, system, mode, samples)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config_dir", type=Path, required=True)
@@ -307,36 +318,22 @@ def main() -> None:
     show_parts(config)
     print("\nGFLOP for each sample of the mixed sets, and how many times the floor\n")
     print("| kind | mode | system | first epoch | later | over 3 epochs | over 10 |\n|---|---|---|--:|--:|--:|--:|")
-    rows = []
-    for kind in args.kinds:
-        samples = mixed(kind, args.mixed, args.seed)
-        for mode in args.modes:
-            costs = {
-                "floor": lambda mode=mode, samples=samples: floor(config, mode, samples),
-                "trl": lambda mode=mode, samples=samples: peer(config, "trl", mode, samples),
-                "trl, Triton": lambda mode=mode, samples=samples: peer(config, "trl", mode, samples, True),
-                "llamafactory": lambda mode=mode, samples=samples: peer(config, "llamafactory", mode, samples),
-            }
-            for system in args.measure:
-                costs[f"{system}, measured"] = lambda mode=mode, samples=samples, system=system: measured(
-                    args, system, mode, samples
-                )
-            lowest = None
-            for system, count in costs.items():
-                cost = count()
-                lowest = lowest or cost
-                totals = [f"{cost.over(e) / 1e9:.0f} ({cost.over(e) / lowest.over(e):.2f})" for e in EPOCHS]
-                print(
-                    f"| {kind} | {mode} | {system} | {cost.first / 1e9:.0f} | {cost.later / 1e9:.0f} | "
-                    + " | ".join(totals)
-                    + " |",
-                    flush=True,
-                )
-                rows.append(
-                    {"kind": kind, "mode": mode, "system": system, "first": cost.first, "later": cost.later}
-                    | {f"times_floor_{e}": cost.over(e) / lowest.over(e) for e in EPOCHS}
-                )
-                args.output.write_text(json.dumps(rows, indent=1))
+    rows: list[dict[str, Any]] = []
+    for kind, mode in itertools.product(args.kinds, args.modes):
+        lowest: Cost | None = None
+        for system, cost in costs(args, config, mode, mixed(kind, args.mixed, args.seed)):
+            lowest = lowest or cost
+            times = {epochs: cost.over(epochs) / lowest.over(epochs) for epochs in EPOCHS}
+            totals = " | ".join(f"{cost.over(epochs) / 1e9:.0f} ({times[epochs]:.2f})" for epochs in EPOCHS)
+            print(
+                f"| {kind} | {mode} | {system} | {cost.first / 1e9:.0f} | {cost.later / 1e9:.0f} | {totals} |",
+                flush=True,
+            )
+            rows.append(
+                {"kind": kind, "mode": mode, "system": system, "first": cost.first, "later": cost.later}
+                | {f"times_floor_{epochs}": times[epochs] for epochs in EPOCHS}
+            )
+            args.output.write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -68,11 +68,9 @@ def resident_gb(field: str) -> float:
     return int(found[1]) * 1024 / 1e9 if found else float("nan")
 
 
-def count_tokens(inputs: dict[str, Any]) -> tuple[int, int, int]:
-    """Samples, tokens that are not padding, and positions of a batch. A sample has one image."""
-    ids, mask, grids = inputs["input_ids"], inputs.get("attention_mask"), inputs.get("image_grid_thw")
-    tokens = int(mask.sum()) if mask is not None and mask.ndim == 2 else ids.numel()
-    return len(ids if grids is None else grids), tokens, ids.numel()
+def count_tokens(inputs: dict[str, Any]) -> tuple[int, int]:
+    """Samples of a batch, and its tokens that are not padding. A sample has one image."""
+    return len(inputs["image_grid_thw"]), int(inputs["attention_mask"].sum())
 
 
 def flop_counter() -> Any:
@@ -105,13 +103,20 @@ def recorder(args: argparse.Namespace) -> Any:
 
     class Recorder(TrainerCallback):
         def __init__(self) -> None:
-            self.epoch, self.counts, self.flops = 0, (0, 0, 0), 0
+            self.epoch, self.samples, self.tokens, self.slots, self.flops = 0, 0, 0, 0, 0
             self.begin = self.last = time.monotonic()
 
         def count(self, inputs: dict[str, Any]) -> None:
-            self.counts = tuple(a + b for a, b in zip(self.counts, count_tokens(inputs), strict=True))
+            samples, tokens = count_tokens(inputs)
+            self.samples, self.tokens = self.samples + samples, self.tokens + tokens
 
-        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        def count_slots(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+            rows, length, _ = kwargs["inputs_embeds"].shape
+            self.slots += rows * length
+
+        def on_train_begin(self, *args: Any, model: Any, **kwargs: Any) -> None:
+            (text,) = (module for name, module in model.named_modules() if name.endswith("model.language_model"))
+            text.register_forward_pre_hook(self.count_slots, with_kwargs=True)
             with contextlib.suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back to what is resident now
             self.begin = self.last = time.monotonic()
@@ -122,20 +127,19 @@ def recorder(args: argparse.Namespace) -> Any:
 
         def on_step_end(self, arguments: Any, state: Any, control: Any, **kwargs: Any) -> None:
             now = time.monotonic()
-            samples, tokens, slots = self.counts
             write(
                 event="step",
                 step=state.global_step,
                 epoch=self.epoch,
                 seconds=now - self.last,
                 cumulative_seconds=now - self.begin,
-                samples=samples,
-                tokens=tokens,
-                slots=slots,
+                samples=self.samples,
+                tokens=self.tokens,
+                slots=self.slots,
                 **({"flops": flops.get_total_flops() - self.flops} if flops else {}),
             )
             self.flops = flops.get_total_flops() if flops else 0
-            self.last, self.counts = now, (0, 0, 0)
+            self.last, self.samples, self.tokens, self.slots = now, 0, 0, 0
 
         def on_train_end(self, *args: Any, **kwargs: Any) -> None:
             if flops:
