@@ -74,7 +74,7 @@ def count_tokens(inputs: dict[str, Any]) -> tuple[int, int]:
 
 
 def flop_counter() -> Any:
-    """A counter that knows the attention kernels of the CPU, too, which torch's own leaves out."""
+    """A counter that knows what torch's own leaves out: attention kernels of the CPU, and ``addmm_`` (TRL's head)."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
@@ -84,8 +84,12 @@ def flop_counter() -> Any:
     def backward(grad: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
         return sdpa_backward_flop_count(grad, query, key, value)
 
+    def add_product(sum_: Any, left: Any, right: Any, *args: Any, **kwargs: Any) -> int:
+        return 2 * left[0] * left[1] * right[1]
+
     kernels = torch.ops.aten
     mapping = {
+        kernels.addmm_: add_product,
         kernels._scaled_dot_product_flash_attention_for_cpu: forward,
         kernels._scaled_dot_product_flash_attention_for_cpu_backward: backward,
     }
