@@ -1,11 +1,13 @@
-"""How fast does this project train beside plain TRL and LLaMA-Factory, and with how much memory?
+"""How fast does this project train beside plain TRL, LLaMA-Factory and ms-swift, and with how much memory?
 
     python benchmarks/training_speed.py --data DATA --model full-size --threads 2 --output speed.json \\
         --llamafactory_python VENV/bin/python
 
 DATA is a folder with ``manifest.jsonl`` (``image``, ``text``). ``--model`` is a checkpoint from ``full_size.py``, or
 ``tiny``; one that is not fp32 is copied to fp32 first, for a bf16 checkpoint would make LLaMA-Factory compute in
-bf16. ``peers/setup_llamafactory.sh`` makes VENV. Arguments that are not listed go to this project's training.
+bf16. ``peers/setup_llamafactory.sh`` makes VENV. ms-swift joins with ``--systems ours trl llamafactory ms_swift`` and
+an environment of its own; it names special tokens by number, so that it cannot train ``tiny``. Arguments that are not
+listed go to this project's training.
 
 A few measured steps stand for a whole run, because the steps of a phase are alike. Every round draws other rows and
 trains each system on the same ones, one after the other: the peers for one epoch, ours for two, of which the first
@@ -38,7 +40,12 @@ from pathlib import Path
 from typing import Any
 
 PEERS = Path(__file__).parent / "peers"
-RUNNERS = {"ours": "ours.py", "trl": "trl_plain.py", "llamafactory": "llamafactory_run.py"}
+RUNNERS = {
+    "ours": "ours.py",
+    "trl": "trl_plain.py",
+    "llamafactory": "llamafactory_run.py",
+    "ms_swift": "ms_swift_run.py",
+}
 EPOCHS = (3, 10)
 
 
@@ -136,7 +143,7 @@ def read_record(file: Path, system: str, mode: str, round_: int) -> Run:
 
 def measure(args: argparse.Namespace, system: str, mode: str, round_: int, data: Path, model: Path) -> Run:
     """Run one system in a process of its own, with empty caches."""
-    python = args.llamafactory_python if system == "llamafactory" else sys.executable
+    python = {"llamafactory": args.llamafactory_python, "ms_swift": args.ms_swift_python}.get(system, sys.executable)
     with tempfile.TemporaryDirectory() as scratch:
         record, log = Path(scratch) / "record.jsonl", Path(scratch) / "log"
         given = {
@@ -213,19 +220,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--modes", nargs="+", choices=("lora", "full"), default=["lora", "full"])
-    parser.add_argument("--systems", nargs="+", choices=list(RUNNERS), default=list(RUNNERS))
+    parser.add_argument("--systems", nargs="+", choices=list(RUNNERS), default=["ours", "trl", "llamafactory"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5, help="steps an epoch, the first one of a run warming up")
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--llamafactory_python", help="Python of the environment of setup_llamafactory.sh")
+    parser.add_argument("--ms_swift_python", help="Python of the environment of setup_ms_swift.sh")
     parser.add_argument("--output", type=Path, required=True, help="JSON: every step, written after every run")
     args, args.passed_on = parser.parse_known_args()
     if args.steps < 2:
         parser.error("--steps must be at least 2: the first step warms up")
     if "llamafactory" in args.systems and not args.llamafactory_python:
         parser.error("--llamafactory_python is missing; or leave llamafactory out of --systems")
+    if "ms_swift" in args.systems and not args.ms_swift_python:
+        parser.error("--ms_swift_python is missing; or leave ms_swift out of --systems")
     settings = ("modes", "systems", "rounds", "steps", "batch_size", "threads", "seed", "passed_on")
     facts = {name: getattr(args, name) for name in settings}
     facts |= {"data": args.data.name, "model": Path(args.model).name, "cores": os.cpu_count()}
