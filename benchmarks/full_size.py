@@ -103,7 +103,7 @@ def write_checkpoint(
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     for name in COPIED:
-        shutil.copy(config_dir / name, output / name)
+        shutil.copyfile(config_dir / name, output / name)
     return output
 
 

@@ -90,7 +90,7 @@ def draw_rows(data: Path, count: int, seed: int, folder: Path) -> Path:
     folder.mkdir(parents=True)
     for index, row in enumerate(drawn):
         image = f"{index:04d}{Path(row['image']).suffix}"
-        shutil.copy(data / row["image"], folder / image)
+        shutil.copyfile(data / row["image"], folder / image)
         row["image"] = image
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in drawn))
     return folder
