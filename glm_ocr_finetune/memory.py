@@ -1,0 +1,330 @@
+"""How much memory training takes, counted on a model without weights.
+
+The model is built on the meta device from its configuration, its backbone is run on tensors without content, and what
+autograd would keep for the backward pass is added up, tensor by tensor. Nothing is allocated, so it works for a GPU
+that is not there. What is assumed and not counted:
+
+- Attention keeps no scores (``sdpa`` or FlashAttention, over each sample on its own), so what is kept grows linearly
+  with tokens; it is counted for ``COUNTED_TOKENS`` and scaled.
+- bf16 means autocast as on a GPU: its list of operations is that of the CPU's autocast, which differs in none that
+  the model uses.
+- AdamW, or its 8-bit form, updates in place (``fused``). One process; nothing is sharded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch._subclasses import FakeTensorMode
+from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
+
+from .arithmetic import PATCHES_PER_TOKEN
+from .attention import allow_rows_of_samples
+from .forward import VOCABULARY_CHUNK
+from .model import add_lora, freeze, part_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import GlmOcrConfig
+
+COUNTED_TOKENS = 512
+FP32, BF16 = 4, 2  # bytes
+ADAM = 8  # two fp32 moments for each parameter
+ADAM_8BIT = 2 + 2 * 4 / 256  # and one fp32 scale for each 256 of them (bitsandbytes); embeddings stay in 32 bit
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # 8-bit scales of blocks of 64, quantised again in blocks of 256
+TILES_WITHOUT_TRITON = 8.25  # tiles alive in trl's _backward_tile: y, z, log_p, p, grad, two in flight, a mask, its own
+MLP_GRADIENTS = 6  # widths of the MLP alive in its backward pass: product, act, up, gate, and both halves joined
+GPU_CONTEXT = 700_000_000  # assumed: CUDA context and cuBLAS workspaces
+CPU_PROCESS = 1_000_000_000  # Python with torch and transformers, measured 0.95 GB
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way of training, as far as memory depends on it and not on the batch.
+
+    Attributes:
+        frozen_parts: names of :data:`.model.PARTS`.
+        lora_rank: None for full fine-tuning.
+        on_gpu: bf16 autocast with Triton; fp32 on a CPU otherwise.
+    """
+
+    frozen_parts: tuple[str, ...]
+    lora_rank: int | None
+    lora_target: str = "all"
+    load_in_4bit: bool = False
+    eight_bit_optimizer: bool = False
+    gradient_checkpointing: bool = False
+    on_gpu: bool = True
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is computed at once: tokens in all, image tokens that are encoded, labels."""
+
+    tokens: int
+    image_tokens: int
+    labels: int
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes that do not depend on the batch.
+
+    Attributes:
+        copies: bf16 copies that autocast keeps of trained fp32 weights.
+    """
+
+    frozen: int
+    trained: int
+    gradients: int
+    optimizer: int
+    copies: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by part; not all of them are there at once, see :attr:`moments`.
+
+    Attributes:
+        activations: kept from the forward to the backward pass.
+        layer: what the backward pass of one layer holds: its recomputation, if checkpointed, and gradients inside it.
+        head: tiles of logits, and the gradient of the head's weight.
+        vision: the tower at work on images that are not cached.
+        cache: image features in the same memory.
+        overhead: what a process takes before a model is loaded.
+        accumulated: gradients of an earlier batch are there while the next one is computed.
+    """
+
+    frozen: int
+    trained: int
+    gradients: int
+    optimizer: int
+    copies: int
+    activations: int
+    layer: int
+    head: int
+    vision: int
+    cache: int
+    overhead: int
+    accumulated: bool
+
+    ALWAYS = ("frozen", "trained", "optimizer", "cache", "overhead")
+
+    @property
+    def moments(self) -> dict[str, tuple[str, ...]]:
+        """Parts alive beside ``ALWAYS`` at the three moments one of which is the peak."""
+        earlier = ("gradients",) if self.accumulated else ()
+        return {
+            "images are encoded": (*earlier, "vision"),
+            "the backward pass begins": (*earlier, "copies", "activations", "head"),
+            "the backward pass ends": ("gradients", "layer"),
+        }
+
+    @property
+    def peak_moment(self) -> str:
+        return max(self.moments, key=lambda moment: self._sum(self.moments[moment]))
+
+    @property
+    def at_peak(self) -> dict[str, int]:
+        """Bytes of the parts that make the peak."""
+        return {name: getattr(self, name) for name in (*self.ALWAYS, *self.moments[self.peak_moment])}
+
+    @property
+    def peak(self) -> int:
+        return sum(self.at_peak.values())
+
+    @property
+    def by_part(self) -> dict[str, int]:
+        return {name: value for name, value in asdict(self).items() if name != "accumulated"}
+
+    def _sum(self, names: tuple[str, ...]) -> int:
+        return sum(getattr(self, name) for name in names)
+
+
+class Estimate:
+    """The memory of one :class:`Method`: counted once, then worked out for any batch."""
+
+    def __init__(self, config: GlmOcrConfig, method: Method) -> None:
+        self.config, self.method = config, method
+        model = skeleton(config, method)
+        self.weights = weigh(model, method)
+        self.text, self.vision = count_activations(model, method, checkpointing=False)
+        self.text_kept, self.vision_kept = (
+            count_activations(model, method, checkpointing=True)
+            if method.gradient_checkpointing
+            else (self.text, self.vision)
+        )
+
+    def memory(self, batch: Batch, accumulated: bool, cache: int = 0) -> Memory:
+        """Bytes by part for a batch; ``accumulated`` with more than one batch between two steps."""
+        kept = batch.tokens * self.text_kept + batch.image_tokens * self.vision_kept
+        return Memory(
+            **asdict(self.weights),
+            activations=round(kept),
+            layer=round(self._layer(batch)),
+            head=self._head(batch),
+            vision=self._vision(batch),
+            cache=cache,
+            overhead=GPU_CONTEXT if self.method.on_gpu else CPU_PROCESS,
+            accumulated=accumulated,
+        )
+
+    @property
+    def _width(self) -> int:
+        return BF16 if self.method.on_gpu else FP32
+
+    def _layer(self, batch: Batch) -> float:
+        text, vision = self.config.text_config, self.config.vision_config
+        kept = self.text / text.num_hidden_layers
+        inside = MLP_GRADIENTS * text.intermediate_size * self._width
+        of_text = batch.tokens * (kept + inside)
+        return max(of_text, batch.image_tokens * self.vision / vision.depth)
+
+    def _head(self, batch: Batch) -> int:
+        text = self.config.text_config
+        tiles = 1 if self.method.on_gpu else TILES_WITHOUT_TRITON
+        tile = min(batch.labels, TOKEN_CHUNK_SIZE) * min(VOCABULARY_CHUNK, text.vocab_size) * self._width
+        gradient = text.vocab_size * text.hidden_size * FP32 if self._trains_head else 0
+        cast = min(VOCABULARY_CHUNK, text.vocab_size) * text.hidden_size * BF16
+        hidden = 2 * batch.labels * text.hidden_size * FP32
+        return round(tiles * tile) + gradient + hidden + (cast if self._trains_head and self.method.on_gpu else 0)
+
+    @property
+    def _trains_head(self) -> bool:
+        return self.method.lora_rank is None and "language model" not in self.method.frozen_parts
+
+    def _vision(self, batch: Batch) -> int:
+        """The MLP of a block is the tower's widest place: three times its width, and the rows going in and past it."""
+        vision = self.config.vision_config
+        widest = (3 * vision.intermediate_size + 2 * vision.hidden_size) * self._width
+        pixels = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2 * FP32
+        return batch.image_tokens * PATCHES_PER_TOKEN * (widest + pixels)
+
+
+def skeleton(config: GlmOcrConfig, method: Method) -> Any:
+    """The model as it is trained, on the meta device."""
+    from transformers import GlmOcrForConditionalGeneration
+
+    with torch.device("meta"):
+        model: Any = GlmOcrForConditionalGeneration._from_config(config, dtype=_type(method))
+        allow_rows_of_samples(model.model.language_model)
+        freeze(model, list(method.frozen_parts))
+        if method.lora_rank is not None:
+            model = add_lora(model, method.lora_rank, 2 * method.lora_rank, 0.05, method.lora_target)
+    return model.train()
+
+
+def _type(method: Method) -> torch.dtype:
+    return torch.bfloat16 if method.on_gpu else torch.float32
+
+
+def weigh(model: nn.Module, method: Method) -> Weights:
+    """Bytes of weights, gradients, optimizer states and autocast copies."""
+    parameters = dict(model.named_parameters())
+    linear = _linear_weights(model)
+    quantised = {name for name in linear if part_of(name) == "language model"} if method.load_in_4bit else set()
+    trained = {name: value.numel() for name, value in parameters.items() if value.requires_grad}
+    frozen = {name: value.numel() for name, value in parameters.items() if not value.requires_grad}
+    width = BF16 if method.on_gpu else FP32
+    states = ADAM_8BIT if method.eight_bit_optimizer else ADAM
+    copied = sum(trained.get(name, 0) for name in linear) if method.on_gpu else 0
+    return Weights(
+        frozen=round(sum(size * (NF4 if name in quantised else width) for name, size in frozen.items())),
+        trained=FP32 * sum(trained.values()),
+        gradients=FP32 * sum(trained.values()),
+        optimizer=round(sum(size * (ADAM if "embed_tokens" in name else states) for name, size in trained.items())),
+        copies=BF16 * copied,
+    )
+
+
+def _linear_weights(model: nn.Module) -> set[str]:
+    """Names of the weights of linear layers, without adapters and without the output head."""
+    return {
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and "lora_" not in name and not name.endswith("lm_head")
+    }
+
+
+def count_activations(model: Any, method: Method, checkpointing: bool) -> tuple[float, float]:
+    """Bytes kept for the backward pass, for a token of text or image, and for an encoded image token."""
+    inner = (model.get_base_model() if hasattr(model, "peft_config") else model).model
+    with FakeTensorMode():
+        for module in (inner.language_model, inner.visual):
+            _stand_in(module, method)
+            _checkpoint(module, checkpointing)
+        text = saved_bytes(lambda: _run_text(inner.language_model), inner, method.on_gpu)
+        trains = any(parameter.requires_grad for parameter in inner.visual.parameters())
+        vision = saved_bytes(lambda: _run_vision(inner.visual), inner, method.on_gpu) if trains else 0
+    return text / COUNTED_TOKENS, vision / COUNTED_TOKENS
+
+
+def _checkpoint(module: Any, enabled: bool) -> None:
+    if enabled:
+        module.gradient_checkpointing_enable({"use_reentrant": False})
+    else:
+        module.gradient_checkpointing_disable()
+
+
+def _stand_in(module: nn.Module, method: Method) -> None:
+    """Replace parameters and buffers by tensors without content that behave as those of a CPU do.
+
+    Trained weights are fp32, but those of linear layers under autocast have the type of their copies, which are
+    counted as a part of their own.
+    """
+    for one in module.modules():
+        copied = method.on_gpu and method.lora_rank is None and isinstance(one, nn.Linear)
+        for name, value in list(one._parameters.items()):
+            if value is not None:
+                dtype = torch.float32 if value.requires_grad and not copied else value.dtype
+                one._parameters[name] = nn.Parameter(torch.empty(value.shape, dtype=dtype), value.requires_grad)
+        for name, buffer in list(one._buffers.items()):
+            if buffer is not None:
+                one._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+
+
+def _run_text(language_model: Any) -> Any:
+    weight = language_model.embed_tokens.weight
+    rows = torch.empty(1, COUNTED_TOKENS, weight.shape[1], dtype=weight.dtype, requires_grad=weight.requires_grad)
+    positions = torch.empty(3, 1, COUNTED_TOKENS, dtype=torch.long)
+    half = COUNTED_TOKENS // 2
+    return language_model(inputs_embeds=rows, position_ids=positions, use_cache=False, sample_lengths=[half, half])
+
+
+def _run_vision(visual: Any) -> Any:
+    """The tower's own ``forward`` on one image, without the steps that read the grid's content."""
+    config = visual.config
+    patches = COUNTED_TOKENS * PATCHES_PER_TOKEN
+    pixels = torch.empty(patches, config.in_channels * config.temporal_patch_size * config.patch_size**2)
+    angles = torch.empty(patches, config.hidden_size // config.num_heads)
+    hidden = visual.patch_embed(pixels)
+    for block in visual.blocks:
+        hidden = block(hidden, cu_seqlens=np.array([0, patches]), position_embeddings=(angles, angles))
+    merge = config.spatial_merge_size
+    hidden = visual.post_layernorm(hidden).view(-1, merge, merge, hidden.shape[-1]).permute(0, 3, 1, 2)
+    return visual.merger(visual.downsample(hidden).view(-1, config.out_hidden_size))
+
+
+def saved_bytes(run: Callable[[], Any], model: nn.Module, autocast: bool = False) -> int:
+    """Bytes of the distinct storages, parameters left out, that autograd keeps for the backward pass of ``run``."""
+    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    kept: dict[int, Any] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=autocast),
+    ):
+        result = run()  # held until all is counted, so that no storage is given out twice
+    del result
+    return sum(storage.nbytes() for storage in kept.values())
