@@ -108,14 +108,13 @@ def run(mode: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def predict(mode: str, args: argparse.Namespace, batches: list[list[int]]) -> Any:
     """What the memory model says of the batch with the most tokens."""
-    from glm_ocr_finetune.memory import Batch, Estimate, Method
+    from glm_ocr_finetune.memory import Batch, Estimate, Method, Saving
     from glm_ocr_finetune.model import PARTS, load_config, resolve_model_path
 
     frozen = tuple(part for part in PARTS if part != "language model")
     rank = 8 if "lora" in mode else None
-    method = Method(frozen, rank, gradient_checkpointing="checkpointing" in mode, on_gpu=False)
-    memory = Estimate(load_config(resolve_model_path(args.model)), method).memory(Batch(*max(batches)), accumulated=False)
-    return memory
+    estimate = Estimate(load_config(resolve_model_path(args.model)), Method(frozen, rank, on_gpu=False))
+    return estimate.memory(Batch(*max(batches)), Saving(gradient_checkpointing="checkpointing" in mode))
 
 
 def report(mode: str, args: argparse.Namespace) -> None:
@@ -123,7 +122,9 @@ def report(mode: str, args: argparse.Namespace) -> None:
     found = run(mode, args)
     memory = predict(mode, args, found["batches"])
     expected = memory.by_part | {"peak": memory.peak - memory.overhead}
-    print(f"\n{mode}: {args.steps} steps of {args.batch_size} samples, the largest of {max(found['batches'])[0]} tokens")
+    print(
+        f"\n{mode}: {args.steps} steps of {args.batch_size} samples, the largest of {max(found['batches'])[0]} tokens"
+    )
     print(f"{'part':12} {'expected':>9} {'measured':>9}   GB; peak when {memory.peak_moment}")
     for name, value in expected.items():
         if name != "overhead":

@@ -13,6 +13,7 @@ that is not there. What is assumed and not counted:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ CPU_PROCESS = 1_000_000_000  # Python with torch and transformers, measured 0.95
 
 @dataclass(frozen=True)
 class Method:
-    """A way of training, as far as memory depends on it and not on the batch.
+    """What is trained, and where.
 
     Attributes:
         frozen_parts: names of :data:`.model.PARTS`.
@@ -56,10 +57,26 @@ class Method:
     frozen_parts: tuple[str, ...]
     lora_rank: int | None
     lora_target: str = "all"
+    on_gpu: bool = True
+
+    @property
+    def width(self) -> int:
+        """Bytes of a frozen weight, and of what is computed."""
+        return BF16 if self.on_gpu else FP32
+
+    @property
+    def trains_head(self) -> bool:
+        return self.lora_rank is None and "language model" not in self.frozen_parts
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What may be done to need less; and whether gradients of an earlier batch are there while the next is computed."""
+
     load_in_4bit: bool = False
     eight_bit_optimizer: bool = False
     gradient_checkpointing: bool = False
-    on_gpu: bool = True
+    accumulates: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,25 +89,11 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Bytes that do not depend on the batch.
-
-    Attributes:
-        copies: bf16 copies that autocast keeps of trained fp32 weights.
-    """
-
-    frozen: int
-    trained: int
-    gradients: int
-    optimizer: int
-    copies: int
-
-
-@dataclass(frozen=True)
 class Memory:
     """Bytes by part; not all of them are there at once, see :attr:`moments`.
 
     Attributes:
+        copies: in bf16, which autocast keeps of trained fp32 weights.
         activations: kept from the forward to the backward pass.
         layer: what the backward pass of one layer holds: its recomputation, if checkpointed, and gradients inside it.
         head: tiles of logits, and the gradient of the head's weight.
@@ -146,62 +149,95 @@ class Memory:
         return sum(getattr(self, name) for name in names)
 
 
+@dataclass(frozen=True)
+class Weight:
+    """A parameter: how many numbers it has, and what is done with it."""
+
+    name: str
+    size: int
+    trained: bool
+    linear: bool
+
+    @property
+    def quantised(self) -> bool:
+        """Whether ``--load_in_4bit True`` quantises it."""
+        return self.linear and part_of(self.name) == "language model"
+
+
 class Estimate:
-    """The memory of one :class:`Method`: counted once, then worked out for any batch."""
+    """The memory of one :class:`Method`: counted once, then worked out for any batch.
+
+    Attributes:
+        text, text_checkpointed: bytes kept for the backward pass for each token of text or image.
+        vision, vision_checkpointed: the same in the tower for each image token that is encoded.
+    """
 
     def __init__(self, config: GlmOcrConfig, method: Method) -> None:
         self.config, self.method = config, method
         model = skeleton(config, method)
-        self.weights = weigh(model, method)
+        self.weights = list_weights(model)
         self.text, self.vision = count_activations(model, method, checkpointing=False)
-        self.text_kept, self.vision_kept = (
-            count_activations(model, method, checkpointing=True)
-            if method.gradient_checkpointing
-            else (self.text, self.vision)
-        )
+        self.text_checkpointed, self.vision_checkpointed = count_activations(model, method, checkpointing=True)
 
-    def memory(self, batch: Batch, accumulated: bool, cache: int = 0) -> Memory:
-        """Bytes by part for a batch; ``accumulated`` with more than one batch between two steps."""
-        kept = batch.tokens * self.text_kept + batch.image_tokens * self.vision_kept
+    def memory(self, batch: Batch, saving: Saving, cache: int = 0) -> Memory:
+        """Bytes by part for a batch, beside ``cache`` bytes of image features."""
+        text, vision = self.text, self.vision
+        if saving.gradient_checkpointing:
+            text, vision = self.text_checkpointed, self.vision_checkpointed
+        trained = FP32 * sum(weight.size for weight in self.weights if weight.trained)
         return Memory(
-            **asdict(self.weights),
-            activations=round(kept),
-            layer=round(self._layer(batch)),
+            frozen=self._frozen(saving),
+            trained=trained,
+            gradients=trained,
+            optimizer=self._optimizer(saving),
+            copies=self._copies(),
+            activations=round(batch.tokens * text + batch.image_tokens * vision),
+            layer=self._layer(batch),
             head=self._head(batch),
             vision=self._vision(batch),
             cache=cache,
             overhead=GPU_CONTEXT if self.method.on_gpu else CPU_PROCESS,
-            accumulated=accumulated,
+            accumulated=saving.accumulates,
         )
 
-    @property
-    def _width(self) -> int:
-        return BF16 if self.method.on_gpu else FP32
+    def _frozen(self, saving: Saving) -> int:
+        frozen = [weight for weight in self.weights if not weight.trained]
+        quantised = sum(weight.size for weight in frozen if weight.quantised) if saving.load_in_4bit else 0
+        return round(quantised * NF4 + (sum(weight.size for weight in frozen) - quantised) * self.method.width)
 
-    def _layer(self, batch: Batch) -> float:
+    def _optimizer(self, saving: Saving) -> int:
+        trained = [weight for weight in self.weights if weight.trained]
+        whole = [weight for weight in trained if "embed_tokens" in weight.name or not saving.eight_bit_optimizer]
+        size = sum(weight.size for weight in trained)
+        in_32_bit = sum(weight.size for weight in whole)
+        return round(ADAM * in_32_bit + ADAM_8BIT * (size - in_32_bit))
+
+    def _copies(self) -> int:
+        copied = sum(weight.size for weight in self.weights if weight.trained and weight.linear)
+        return BF16 * copied if self.method.on_gpu else 0
+
+    def _layer(self, batch: Batch) -> int:
         text, vision = self.config.text_config, self.config.vision_config
-        kept = self.text / text.num_hidden_layers
-        inside = MLP_GRADIENTS * text.intermediate_size * self._width
-        of_text = batch.tokens * (kept + inside)
-        return max(of_text, batch.image_tokens * self.vision / vision.depth)
+        inside = MLP_GRADIENTS * text.intermediate_size * self.method.width
+        of_text = batch.tokens * (self.text / text.num_hidden_layers + inside)
+        return round(max(of_text, batch.image_tokens * self.vision / vision.depth))
 
     def _head(self, batch: Batch) -> int:
-        text = self.config.text_config
-        tiles = 1 if self.method.on_gpu else TILES_WITHOUT_TRITON
-        tile = min(batch.labels, TOKEN_CHUNK_SIZE) * min(VOCABULARY_CHUNK, text.vocab_size) * self._width
-        gradient = text.vocab_size * text.hidden_size * FP32 if self._trains_head else 0
-        cast = min(VOCABULARY_CHUNK, text.vocab_size) * text.hidden_size * BF16
-        hidden = 2 * batch.labels * text.hidden_size * FP32
-        return round(tiles * tile) + gradient + hidden + (cast if self._trains_head and self.method.on_gpu else 0)
-
-    @property
-    def _trains_head(self) -> bool:
-        return self.method.lora_rank is None and "language model" not in self.method.frozen_parts
+        text, width = self.config.text_config, self.method.width
+        columns = min(VOCABULARY_CHUNK, text.vocab_size)
+        tiles = min(batch.labels, TOKEN_CHUNK_SIZE) * columns * width
+        if not self.method.on_gpu:
+            tiles = round(tiles * TILES_WITHOUT_TRITON)
+        hidden = batch.labels * text.hidden_size * (width + FP32)  # and its gradient
+        if not self.method.trains_head:
+            return tiles + hidden
+        cast = columns * text.hidden_size * BF16 if self.method.on_gpu else 0
+        return tiles + hidden + cast + text.vocab_size * text.hidden_size * FP32
 
     def _vision(self, batch: Batch) -> int:
         """The MLP of a block is the tower's widest place: three times its width, and the rows going in and past it."""
         vision = self.config.vision_config
-        widest = (3 * vision.intermediate_size + 2 * vision.hidden_size) * self._width
+        widest = (3 * vision.intermediate_size + 2 * vision.hidden_size) * self.method.width
         pixels = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2 * FP32
         return batch.image_tokens * PATCHES_PER_TOKEN * (widest + pixels)
 
@@ -210,8 +246,9 @@ def skeleton(config: GlmOcrConfig, method: Method) -> Any:
     """The model as it is trained, on the meta device."""
     from transformers import GlmOcrForConditionalGeneration
 
+    dtype = torch.bfloat16 if method.on_gpu else torch.float32
     with torch.device("meta"):
-        model: Any = GlmOcrForConditionalGeneration._from_config(config, dtype=_type(method))
+        model: Any = GlmOcrForConditionalGeneration._from_config(config, dtype=dtype)
         allow_rows_of_samples(model.model.language_model)
         freeze(model, list(method.frozen_parts))
         if method.lora_rank is not None:
@@ -219,56 +256,37 @@ def skeleton(config: GlmOcrConfig, method: Method) -> Any:
     return model.train()
 
 
-def _type(method: Method) -> torch.dtype:
-    return torch.bfloat16 if method.on_gpu else torch.float32
-
-
-def weigh(model: nn.Module, method: Method) -> Weights:
-    """Bytes of weights, gradients, optimizer states and autocast copies."""
-    parameters = dict(model.named_parameters())
-    linear = _linear_weights(model)
-    quantised = {name for name in linear if part_of(name) == "language model"} if method.load_in_4bit else set()
-    trained = {name: value.numel() for name, value in parameters.items() if value.requires_grad}
-    frozen = {name: value.numel() for name, value in parameters.items() if not value.requires_grad}
-    width = BF16 if method.on_gpu else FP32
-    states = ADAM_8BIT if method.eight_bit_optimizer else ADAM
-    copied = sum(trained.get(name, 0) for name in linear) if method.on_gpu else 0
-    return Weights(
-        frozen=round(sum(size * (NF4 if name in quantised else width) for name, size in frozen.items())),
-        trained=FP32 * sum(trained.values()),
-        gradients=FP32 * sum(trained.values()),
-        optimizer=round(sum(size * (ADAM if "embed_tokens" in name else states) for name, size in trained.items())),
-        copies=BF16 * copied,
-    )
-
-
-def _linear_weights(model: nn.Module) -> set[str]:
-    """Names of the weights of linear layers, without adapters and without the output head."""
-    return {
+def list_weights(model: nn.Module) -> list[Weight]:
+    """All parameters; the output head, which is no layer that runs under autocast, does not count as linear."""
+    linear = {
         f"{name}.weight"
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and "lora_" not in name and not name.endswith("lm_head")
     }
+    return [
+        Weight(name, value.numel(), value.requires_grad, name in linear) for name, value in model.named_parameters()
+    ]
 
 
 def count_activations(model: Any, method: Method, checkpointing: bool) -> tuple[float, float]:
     """Bytes kept for the backward pass, for a token of text or image, and for an encoded image token."""
     inner = (model.get_base_model() if hasattr(model, "peft_config") else model).model
+    _checkpoint(inner, checkpointing)
+    trains_vision = any(parameter.requires_grad for parameter in inner.visual.parameters())
     with FakeTensorMode():
-        for module in (inner.language_model, inner.visual):
-            _stand_in(module, method)
-            _checkpoint(module, checkpointing)
+        _stand_in(inner, method)
         text = saved_bytes(lambda: _run_text(inner.language_model), inner, method.on_gpu)
-        trains = any(parameter.requires_grad for parameter in inner.visual.parameters())
-        vision = saved_bytes(lambda: _run_vision(inner.visual), inner, method.on_gpu) if trains else 0
+        vision = saved_bytes(lambda: _run_vision(inner.visual), inner, method.on_gpu) if trains_vision else 0
     return text / COUNTED_TOKENS, vision / COUNTED_TOKENS
 
 
-def _checkpoint(module: Any, enabled: bool) -> None:
-    if enabled:
-        module.gradient_checkpointing_enable({"use_reentrant": False})
-    else:
-        module.gradient_checkpointing_disable()
+def _checkpoint(model: Any, enabled: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the names are new in transformers 5.20
+        if enabled:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        else:
+            model.gradient_checkpointing_disable()
 
 
 def _stand_in(module: nn.Module, method: Method) -> None:

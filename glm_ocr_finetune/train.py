@@ -32,7 +32,7 @@ from .judge import Judge, choose_samples, logged_metrics, report_verdict, summar
 from .metrics import Scores, ScoringSettings
 from .model import checkpoint_dtype, keep_trained_in_fp32, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given
-from .processor import save_processor
+from .processor import load_processor, save_processor
 from .prompt import PromptRenderer
 from .settings import show_settings
 from .training_args import TrainingArguments
@@ -223,7 +223,7 @@ def compute_what_is_needed(trainer: GlmOcrTrainer, collator: VLMDataCollator, pa
 def train(
     model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given = NOTHING_GIVEN
 ) -> Path | None:
-    """Fine-tune as the arguments say. Returns the output directory, or None after a dry run.
+    """Fine-tune as the arguments say. Returns the output directory, or None after a dry run or a plan.
 
     ``given`` tells who gave each argument, for the list of settings that is printed.
 
@@ -231,14 +231,28 @@ def train(
         UserError: the arguments, the model or the data cannot work.
         Interrupted: a signal came; a checkpoint was saved.
     """
+    from .plan import is_plan, plan_size, propose, show_plan
+
+    size, planned = plan_size(data_args.plan), is_plan(data_args.plan)
     resolve(model_args, data_args, training_args)
     show_settings((model_args, data_args, training_args), given, training_args.origins, data_args.dry_run)
-    if not data_args.dry_run:
+    if size:
+        processor = load_processor(
+            resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels
+        )
+        propose(size, model_args, training_args, build_data(data_args, training_args, processor), given)
+        return None
+    if not (data_args.dry_run or planned):
         check_writable(training_args.output_dir)
     checkpoint = find_checkpoint(training_args)
     set_seed(training_args.seed)  # adapters are drawn at random
     model, processor = build_model(model_args, data_args)
     splits = build_data(data_args, training_args, processor)
+    if planned:
+        collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length)
+        build_trainer = partial(create_trainer, model, processor)
+        show_plan(model, model_args, training_args, splits, collator, build_trainer)
+        return None
     cache = choose_cache(model, processor, splits, training_args)
     collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length, cache=cache)
     if data_args.dry_run:
