@@ -345,4 +345,6 @@ def saved_bytes(run: Callable[[], Any], model: nn.Module, autocast: bool = False
     ):
         result = run()  # held until all is counted, so that no storage is given out twice
     del result
-    return sum(storage.nbytes() for storage in kept.values())
+    total = sum(storage.nbytes() for storage in kept.values())
+    kept.clear()  # the graph keeps the hooks, and they would keep everything until the backward pass is over
+    return total
