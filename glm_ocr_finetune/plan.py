@@ -107,7 +107,7 @@ def propose(
         rows.append((candidate, batch, estimates[candidate.use_lora].memory(batch, candidate.saving)))
     room = USABLE * size
     chosen = next((candidate for candidate, _, memory in rows if memory.peak <= room), None)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, quiet=training_args.process_index != 0)
     console.print(candidates_table(rows, chosen, size, model_args.lora_rank))
     console.print(advice(chosen, rows[-1][2], size))
 
@@ -196,7 +196,7 @@ def show_plan(
     Args:
         build_trainer: ``create_trainer`` for this model and its processor.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, quiet=training_args.process_index != 0)
     on_gpu = torch.cuda.is_available() and not training_args.use_cpu
     visual = (model.get_base_model() if hasattr(model, "peft_config") else model).model.visual
     mode, why = decide(model.config, visual, splits, training_args)
@@ -424,4 +424,5 @@ def duration(seconds: float) -> str:
 
 
 def gigabytes(size: float) -> str:
-    return f"{size / GIGABYTE:.3g} GB"
+    """Bytes in GB; in MB below a tenth of one."""
+    return f"{size / GIGABYTE:.3g} GB" if size >= GIGABYTE / 10 else f"{size / 1e6:.3g} MB"
