@@ -92,6 +92,10 @@ class DataArguments:
         bare="True",
     )
 
+    def __post_init__(self) -> None:
+        if self.plan and self.plan.lower() == "false":
+            self.plan = None
+
 
 @dataclass
 class TrainingDefaults:

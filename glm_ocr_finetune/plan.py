@@ -54,19 +54,14 @@ def plan_size(plan: str | None) -> int | None:
     """Bytes of the GPU that ``--plan 8GB`` names; None for ``--plan`` alone and without it.
 
     Raises:
-        UserError: it is neither a size nor True or False.
+        UserError: it is neither a size nor True.
     """
-    if plan is None or plan.lower() in ("true", "false"):
+    if plan is None or plan.lower() == "true":
         return None
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(gb|gib)", plan.strip(), re.IGNORECASE)
     if not found or float(found[1]) == 0:
         raise UserError(f"--plan {plan} is no size of a GPU; expected for instance 8GB or 24GiB, or --plan alone")
     return round(float(found[1]) * UNITS[found[2].lower()])
-
-
-def is_plan(plan: str | None) -> bool:
-    """Whether ``--plan`` is asked for, in either form."""
-    return plan is not None and plan.lower() != "false"
 
 
 # --plan 8GB
@@ -254,7 +249,7 @@ def memory_table(memory: Memory) -> Table:
 def largest_batch(
     splits: Splits, training_args: TrainingArguments, batch_size: int, tokens_per_batch: int | None
 ) -> Batch:
-    """The largest batch that can come up: the longest samples together."""
+    """The largest batch that can come up: the longest samples together; the few prompt tokens count as labels."""
     lengths = splits.train_tokens
     if tokens_per_batch:
         asked = copy.copy(training_args)

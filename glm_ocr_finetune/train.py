@@ -231,28 +231,17 @@ def train(
         UserError: the arguments, the model or the data cannot work.
         Interrupted: a signal came; a checkpoint was saved.
     """
-    from .plan import is_plan, plan_size, propose, show_plan
-
-    size, planned = plan_size(data_args.plan), is_plan(data_args.plan)
     resolve(model_args, data_args, training_args)
     show_settings((model_args, data_args, training_args), given, training_args.origins, data_args.dry_run)
-    if size:
-        processor = load_processor(
-            resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels
-        )
-        propose(size, model_args, training_args, build_data(data_args, training_args, processor), given)
+    if data_args.plan:
+        plan(model_args, data_args, training_args, given)
         return None
-    if not (data_args.dry_run or planned):
+    if not data_args.dry_run:
         check_writable(training_args.output_dir)
     checkpoint = find_checkpoint(training_args)
     set_seed(training_args.seed)  # adapters are drawn at random
     model, processor = build_model(model_args, data_args)
     splits = build_data(data_args, training_args, processor)
-    if planned:
-        collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length)
-        build_trainer = partial(create_trainer, model, processor)
-        show_plan(model, model_args, training_args, splits, collator, build_trainer)
-        return None
     cache = choose_cache(model, processor, splits, training_args)
     collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length, cache=cache)
     if data_args.dry_run:
@@ -286,9 +275,29 @@ def train(
     return Path(training_args.output_dir)
 
 
+def plan(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given) -> None:
+    """Show what a run would take here, or what fits on a GPU of the size that is asked for; nothing is kept."""
+    from .plan import plan_size, propose, show_plan
+
+    if size := plan_size(data_args.plan):
+        path = resolve_model_path(model_args.model_name)
+        processor = load_processor(path, data_args.min_pixels, data_args.max_pixels)
+        propose(size, model_args, training_args, build_data(data_args, training_args, processor), given)
+        return
+    set_seed(training_args.seed)
+    model, processor = build_model(model_args, data_args)
+    splits = build_data(data_args, training_args, processor)
+    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length)
+    show_plan(model, model_args, training_args, splits, collator, partial(create_trainer, model, processor))
+
+
 def resolve(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Settle what depends on more than one of the three, and refuse what contradicts itself."""
     refuse_contradiction(model_args, training_args)
+    if data_args.plan:
+        from .plan import plan_size
+
+        plan_size(data_args.plan)
     training_args.settle_learning_rate(model_args.use_lora)
     if data_args.prompt_format is None:
         tuned = read_sidecar(resolve_model_path(model_args.model_name))
