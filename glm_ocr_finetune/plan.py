@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 import tempfile
 import time
@@ -23,7 +24,7 @@ from .batching import BatchPlan
 from .cache_choice import decide, feature_bytes
 from .errors import UserError
 from .memory import Batch, Estimate, Memory, Method, Saving
-from .model import PARTS, load_config, resolve_model_path
+from .model import PARTS, check_adapter_arguments, load_config, resolve_model_path
 from .vision_cache import GIGABYTE, MemoryStore, VisionCache
 
 if TYPE_CHECKING:
@@ -69,19 +70,20 @@ def plan_size(plan: str | None) -> int | None:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A configuration that could be typed."""
+    """A configuration that could be typed; ``optim`` is None for the default."""
 
     use_lora: bool
     batch_size: int
     tokens_per_batch: int | None
     accumulation: int
+    optim: str | None
     saving: Saving
 
     def flags(self) -> str:
         """What to type for it."""
         words = ["--use_lora True"] if self.use_lora else []
         words += ["--load_in_4bit True"] if self.saving.load_in_4bit else []
-        words += ["--optim adamw_8bit"] if self.saving.eight_bit_optimizer else []
+        words += [f"--optim {self.optim}"] if self.optim else []
         words += [f"--gradient_checkpointing {self.saving.gradient_checkpointing}"]
         if self.tokens_per_batch:
             words.append(f"--tokens_per_batch {self.tokens_per_batch}")
@@ -94,6 +96,10 @@ def propose(
     size: int, model_args: ModelArguments, training_args: TrainingArguments, splits: Splits, given: Given
 ) -> None:
     """Print candidates from what is closest to the defaults to what needs least, and mark the first that fits."""
+    adapters = model_args.use_lora or given.origin("use_lora") is None
+    check_adapter_arguments(
+        adapters, model_args.lora_rank, model_args.lora_alpha, model_args.lora_dropout, model_args.load_in_4bit
+    )
     config = load_config(resolve_model_path(model_args.model_name))
     estimates = {use_lora: Estimate(config, method_of(model_args, use_lora, on_gpu=True)) for use_lora in (False, True)}
     rows = []
@@ -113,16 +119,24 @@ def candidates(model_args: ModelArguments, training_args: TrainingArguments, giv
     def open_choices(name: str, value: Any, choices: tuple[Any, ...]) -> tuple[Any, ...]:
         return choices if given.origin(name) is None else (value,)
 
-    eight_bit = "8bit" in str(training_args.optim)
-    return [
-        Candidate(use_lora, size, tokens, accumulation, Saving(in_4bit, in_8bit, checkpointing, accumulation > 1))
-        for use_lora in open_choices("use_lora", model_args.use_lora, (False, True))
-        for in_4bit in open_choices("load_in_4bit", model_args.load_in_4bit, (False, True) if use_lora else (False,))
-        for in_8bit in open_choices("optim", eight_bit, (False,) if use_lora else (False, True))
-        for checkpointing in open_choices("gradient_checkpointing", training_args.gradient_checkpointing, (False, True))
-        for size, tokens, accumulation in smaller_batches(training_args, halve=checkpointing)
-        if use_lora or not in_4bit
-    ]
+    found = []
+    for use_lora in open_choices("use_lora", model_args.use_lora, (False, True)):
+        in_4bit_too, in_8bit_too = ((False, True), (None,)) if use_lora else ((False,), (None, "adamw_8bit"))
+        ways = itertools.product(
+            open_choices("load_in_4bit", model_args.load_in_4bit, in_4bit_too),
+            open_choices("optim", optimizer_name(training_args), in_8bit_too),
+            open_choices("gradient_checkpointing", training_args.gradient_checkpointing, (False, True)),
+        )
+        for in_4bit, optim, checkpointing in ways:
+            for size, tokens, accumulation in smaller_batches(training_args, halve=checkpointing):
+                saving = Saving(in_4bit, "8bit" in str(optim), checkpointing, accumulation > 1)
+                found.append(Candidate(use_lora, size, tokens, accumulation, optim, saving))
+    return [candidate for candidate in found if candidate.use_lora or not candidate.saving.load_in_4bit]
+
+
+def optimizer_name(training_args: TrainingArguments) -> str:
+    """What ``--optim`` is, as it is typed."""
+    return str(getattr(training_args.optim, "value", training_args.optim))
 
 
 def smaller_batches(training_args: TrainingArguments, halve: bool) -> Iterator[tuple[int, int | None, int]]:
@@ -140,17 +154,22 @@ def candidates_table(
     rows: list[tuple[Candidate, Batch, Memory]], chosen: Candidate | None, size: int, lora_rank: int
 ) -> Table:
     """One row for each candidate, the chosen one marked: batch x accumulation, and the most tokens at once."""
-    table = Table("", "configuration", title=f"For a GPU of {gigabytes(size)}", title_justify="left", box=SIMPLE)
+    table = Table(
+        "   configuration",
+        title=f"For a GPU of {gigabytes(size)}",
+        title_justify="left",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
     for column in ("checkpointing", "batch", "tokens", "peak"):
         table.add_column(column, justify="right")
     for candidate, batch, memory in rows:
         saving = candidate.saving
         name = f"LoRA, rank {lora_rank}" if candidate.use_lora else "full"
         name += ", 4-bit" if saving.load_in_4bit else ""
-        name += ", 8-bit optimizer" if saving.eight_bit_optimizer else ""
+        name += ", 8-bit optim" if saving.eight_bit_optimizer else ""
         table.add_row(
-            "->" if candidate is chosen else "",
-            name,
+            f"{'->' if candidate is chosen else '':2} {name}",
             "yes" if saving.gradient_checkpointing else "no",
             f"{candidate.tokens_per_batch or candidate.batch_size} x {candidate.accumulation}",
             str(batch.tokens),
@@ -219,7 +238,7 @@ def expected_memory(
     estimate = Estimate(config, method_of(model_args, model_args.use_lora, on_gpu))
     saving = Saving(
         load_in_4bit=model_args.load_in_4bit,
-        eight_bit_optimizer="8bit" in str(training_args.optim),
+        eight_bit_optimizer="8bit" in optimizer_name(training_args),
         gradient_checkpointing=bool(training_args.gradient_checkpointing),
         accumulates=training_args.gradient_accumulation_steps > 1,
     )

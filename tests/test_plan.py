@@ -160,6 +160,20 @@ def test_what_the_user_gave_is_kept(line_folder: Path, run: Run) -> None:
     assert "1 x 4" in out
 
 
+def test_an_optimizer_that_was_given_is_kept(line_folder: Path, run: Run) -> None:
+    code, out, _ = run(*ARGUMENTS, "--dataset_name", line_folder, "--optim", "paged_adamw_8bit", "--plan", "2GB")
+    assert code == 0
+    assert "--optim paged_adamw_8bit" in out
+    assert "LoRA, rank 8, 4-bit, 8-bit optim" in out
+
+
+def test_what_contradicts_itself_is_refused(line_folder: Path, run: Run) -> None:
+    given = ("--use_lora", "False", "--load_in_4bit", "True")
+    code, _, err = run(*ARGUMENTS, "--dataset_name", line_folder, *given, "--plan", "2GB")
+    assert code == 2
+    assert "error: --load_in_4bit True needs --use_lora True" in err
+
+
 def test_a_gpu_that_is_too_small_is_told(line_folder: Path, run: Run) -> None:
     code, out, _ = run(*ARGUMENTS, "--dataset_name", line_folder, "--plan", "0.5GB")
     assert code == 0
