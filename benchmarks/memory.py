@@ -6,6 +6,9 @@
 with ``manifest.jsonl`` (``image``, ``text``). Each mode trains a few steps in a process of its own. "peak" is the
 largest resident memory of that process less what it had before the model was loaded; the other parts are added up
 from its tensors. Full fine-tuning at full size needs about 15 GB: run it with nothing large beside it.
+
+The C library keeps a part of what is freed; ``MALLOC_MMAP_THRESHOLD_=1000000`` in the environment makes glibc give it
+back, which shows the peak of the tensors alone.
 """
 
 from __future__ import annotations
