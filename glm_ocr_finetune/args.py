@@ -20,9 +20,14 @@ CER_UNITS = ("grapheme", "codepoint")
 CACHES = ("auto", "off", "memory", "disk")
 
 
-def arg(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
-    """A dataclass field with its help text, and its choices where there are some."""
-    return field(default=default, metadata={"help": help} | ({"choices": list(choices)} if choices else {}))
+def arg(default: Any, help: str, choices: tuple[str, ...] | None = None, bare: str | None = None) -> Any:
+    """A dataclass field with its help text, its choices where there are some, and the value of the flag alone."""
+    metadata: dict[str, Any] = {"help": help}
+    if choices:
+        metadata["choices"] = list(choices)
+    if bare:
+        metadata |= {"nargs": "?", "const": bare}
+    return field(default=default, metadata=metadata)
 
 
 def default_of(declared: Field[Any]) -> Any:
@@ -80,6 +85,16 @@ class DataArguments:
     replay_dataset: str | None = arg(None, "Other data to mix into the training, so that it is not forgotten.")
     replay_ratio: float = arg(0.1, "Samples of --replay_dataset for each training sample.")
     dry_run: bool = arg(False, "Load everything, show what would be trained, and stop.")
+    plan: str | None = arg(
+        None,
+        "Expected memory by part, steps, and time from a few measured steps; nothing is kept. With the size of a GPU, "
+        "such as 8GB: what would fit on it, and the flags to type; nothing is loaded.",
+        bare="True",
+    )
+
+    def __post_init__(self) -> None:
+        if self.plan and self.plan.lower() == "false":
+            self.plan = None
 
 
 @dataclass

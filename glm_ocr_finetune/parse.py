@@ -61,6 +61,8 @@ def help_text(prog: str, dataclasses: Sequence[type], epilog: str) -> str:
 def _metavar(one: Any) -> str:
     if choices := one.metadata.get("choices"):
         return "{" + ",".join(choices) + "}"
+    if "const" in one.metadata:
+        return "[SIZE]"
     kind = str(one.type).replace(" | None", "")
     return {"bool": "True|False", "int": "N", "float": "X", "list[str]": "PATH"}.get(kind, "TEXT")
 

@@ -32,7 +32,7 @@ from .judge import Judge, choose_samples, logged_metrics, report_verdict, summar
 from .metrics import Scores, ScoringSettings
 from .model import checkpoint_dtype, keep_trained_in_fp32, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given
-from .processor import save_processor
+from .processor import load_processor, save_processor
 from .prompt import PromptRenderer
 from .settings import show_settings
 from .training_args import TrainingArguments
@@ -225,7 +225,7 @@ def compute_what_is_needed(trainer: GlmOcrTrainer, collator: VLMDataCollator, pa
 def train(
     model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given = NOTHING_GIVEN
 ) -> Path | None:
-    """Fine-tune as the arguments say. Returns the output directory, or None after a dry run.
+    """Fine-tune as the arguments say. Returns the output directory, or None after a dry run or a plan.
 
     ``given`` tells who gave each argument, for the list of settings that is printed.
 
@@ -235,6 +235,9 @@ def train(
     """
     resolve(model_args, data_args, training_args)
     show_settings((model_args, data_args, training_args), given, training_args.origins, data_args.dry_run)
+    if data_args.plan:
+        plan(model_args, data_args, training_args, given)
+        return None
     if not data_args.dry_run:
         check_writable(training_args.output_dir)
     checkpoint = find_checkpoint(training_args)
@@ -274,9 +277,29 @@ def train(
     return Path(training_args.output_dir)
 
 
+def plan(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given) -> None:
+    """Show what a run would take here, or what fits on a GPU of the size that is asked for; nothing is kept."""
+    from .plan import plan_size, propose, show_plan
+
+    if size := plan_size(data_args.plan):
+        path = resolve_model_path(model_args.model_name)
+        processor = load_processor(path, data_args.min_pixels, data_args.max_pixels)
+        propose(size, model_args, training_args, build_data(data_args, training_args, processor), given)
+        return
+    set_seed(training_args.seed)
+    model, processor = build_model(model_args, data_args)
+    splits = build_data(data_args, training_args, processor)
+    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length)
+    show_plan(model, model_args, training_args, splits, collator, partial(create_trainer, model, processor))
+
+
 def resolve(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Settle what depends on more than one of the three, and refuse what contradicts itself."""
     refuse_contradiction(model_args, training_args)
+    if data_args.plan:
+        from .plan import plan_size
+
+        plan_size(data_args.plan)
     training_args.settle_learning_rate(model_args.use_lora)
     if data_args.prompt_format is None:
         tuned = read_sidecar(resolve_model_path(model_args.model_name))

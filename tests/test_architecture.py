@@ -35,6 +35,7 @@ LAYERS = {
         "vision_encoder",
         "attention",
         "forward",
+        "memory",
         "cache_choice",
         "collate",
         "data",
@@ -43,6 +44,7 @@ LAYERS = {
     "workflows": {
         "callbacks",
         "dry_run",
+        "plan",
         "train",
         "infer",
         "evaluate",
