@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .args import DataArguments, ModelArguments
     from .data import format_for_vlm
     from .model import load_model
-    from .train import create_trainer
+    from .trainer import create_trainer
     from .training_args import TrainingArguments
 
 _HOMES = {
@@ -17,7 +17,7 @@ _HOMES = {
     "TrainingArguments": "training_args",
     "load_model": "model",
     "format_for_vlm": "data",
-    "create_trainer": "train",
+    "create_trainer": "trainer",
 }
 
 __all__ = [

@@ -45,6 +45,7 @@ LAYERS = {
         "callbacks",
         "dry_run",
         "plan",
+        "trainer",
         "train",
         "infer",
         "evaluate",

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from transformers import set_seed
 
-import glm_ocr_finetune.train as workflow
+import glm_ocr_finetune.trainer as trainer_module
 from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
 from glm_ocr_finetune.args import DataArguments
 from glm_ocr_finetune.cache_choice import choose_cache
@@ -23,7 +23,7 @@ from glm_ocr_finetune.processor import PixelBudget
 from glm_ocr_finetune.prompt import PromptRenderer
 from glm_ocr_finetune.vision_cache import DiskStore, MemoryStore, VisionCache, fingerprint
 
-DEMO = Path(workflow.__file__).parent / "assets" / "demo"
+DEMO = Path(trainer_module.__file__).parent / "assets" / "demo"
 STEPS = 50
 SAMPLES = 40  # at four a step, each is seen five times
 
@@ -71,7 +71,7 @@ def losses(trainer: Any) -> list[float]:
 def plain(base: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The run in which nothing is saved: every image encoded anew, batches padded, TRL's head on every position."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workflow, "install", lambda *_: None)
+        patch.setattr(trainer_module, "install", lambda *_: None)
         return train(base, tmp_path_factory.mktemp("plain"))
 
 
