@@ -39,8 +39,9 @@ def losses(output: Path, cache: Path, ranks: int, *flags: str) -> list[float]:
     return [row["loss"] for row in history if "loss" in row]
 
 
+# An even number of batches: of an odd one, two ranks repeat the first, where one process ends with half a step.
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [(), ("--tokens_per_batch", "280"), ("--train_sampling_strategy", "group_by_length")])
+@pytest.mark.parametrize("flags", [(), ("--tokens_per_batch", "310"), ("--train_sampling_strategy", "group_by_length")])
 def test_two_ranks_give_the_losses_of_one(tmp_path: Path, flags: tuple[str, ...]) -> None:
     one = losses(tmp_path / "one", tmp_path / "cache-1", 1, *flags)
     two = losses(tmp_path / "two", tmp_path / "cache-2", 2, *flags)
