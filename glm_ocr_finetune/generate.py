@@ -171,13 +171,14 @@ def _greedy(
     import torch
 
     options = {} if repetition_penalty == 1.0 else {"repetition_penalty": repetition_penalty}
+    device = model.get_input_embeddings().weight.device  # the model's own is the tower's, which may have left the GPU
     length = inputs["input_ids"].shape[1]
     answers: list[list[int]] = [[] for _ in limits]
-    rows = torch.arange(len(limits), device=model.device)
-    ends = length + torch.tensor(limits, device=model.device)
-    stops = torch.tensor(stop_token_ids(model), device=model.device)
+    rows = torch.arange(len(limits), device=device)
+    ends = length + torch.tensor(limits, device=device)
+    stops = torch.tensor(stop_token_ids(model), device=device)
     with torch.no_grad():  # not inference mode: features go into a cache that training reads
-        inputs = _with_features(model, {name: value.to(model.device) for name, value in inputs.items()}, encoder)
+        inputs = _with_features(model, {name: value.to(device) for name, value in inputs.items()}, encoder)
     with torch.inference_mode():
         while len(rows):
             left = int(ends.max()) - inputs["input_ids"].shape[1]

@@ -184,6 +184,22 @@ def test_reading_in_a_run_and_after_it_uses_what_is_there(
     assert (tmp_path / "again" / "predictions.jsonl").read_text() == with_cache
 
 
+def test_cached_images_are_read_without_the_tower(base: tuple[Any, Any]) -> None:
+    from glm_ocr_finetune.generate import Request, generate_all, read_pixels
+    from glm_ocr_finetune.vision_encoder import VisionEncoder
+
+    model, processor = copy.deepcopy(base[0]).eval(), base[1]
+    renderer, encoder = PromptRenderer(processor), VisionEncoder(VisionCache("name", MemoryStore(1e8)))
+    images = sorted((DEMO / "images").glob("test-000*.png"))
+    requests = [
+        Request(lambda image=image: read_pixels(image, renderer, encoder.cache), "Text Recognition:", 60, 40)
+        for image in images
+    ]
+    seen = dict(generate_all(model, renderer, requests, encoder=encoder))
+    model.model.visual.to("meta")  # a device on which nothing can be computed: the tower has left
+    assert dict(generate_all(model, renderer, requests, encoder=encoder)) == seen
+
+
 def features_of(number: int, tokens: int = 3) -> torch.Tensor:
     return torch.full((tokens, 4), float(number))
 
