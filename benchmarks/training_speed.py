@@ -60,6 +60,7 @@ class Run:
         padding: share of the computed positions that are padding.
         start_s: seconds from the start of the process to the first step.
         peak_gb: largest resident memory while training.
+        major_faults: pages read from the disk while training, because the memory was full.
         steps: the record as it was written.
     """
 
@@ -72,6 +73,7 @@ class Run:
     padding: float
     start_s: float
     peak_gb: float
+    major_faults: int
     steps: list[dict[str, Any]]
 
     def run_s(self, epochs: int) -> float:
@@ -137,6 +139,7 @@ def read_record(file: Path, system: str, mode: str, round_: int) -> Run:
         padding=1 - sum(step["tokens"] for step in steps) / sum(step["slots"] for step in steps),
         start_s=events["begin"]["seconds"],
         peak_gb=events["end"]["peak_gb"],
+        major_faults=events["end"]["major_faults"],
         steps=steps,
     )
 
@@ -183,8 +186,8 @@ def ratios(runs: list[Run], system: str, mode: str, epochs: int) -> list[float]:
 def table(runs: list[Run]) -> str:
     """A Markdown table: the median over the rounds, with smallest and largest."""
     lines = [
-        "| mode | system | samples/s, 3 epochs | 10 epochs | ours is faster, 3 epochs | 10 epochs | padding | peak GB | start s |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| mode | system | samples/s, 3 epochs | 10 epochs | ours is faster, 3 epochs | 10 epochs | padding | peak GB | major faults | start s |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for mode, system in dict.fromkeys((run.mode, run.system) for run in runs):
         mine = [run for run in runs if (run.mode, run.system) == (mode, system)]
@@ -196,6 +199,7 @@ def table(runs: list[Run]) -> str:
             *(spread(ratios(runs, system, mode, epochs)) if compared else "" for epochs in EPOCHS),
             f"{statistics.mean(run.padding for run in mine):.1%}",
             f"{max(run.peak_gb for run in mine):.2f}",
+            f"{max(run.major_faults for run in mine)}",
             f"{statistics.median(run.start_s for run in mine):.0f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")

@@ -46,7 +46,7 @@ class ModelArguments:
     use_lora: bool = arg(False, "Train LoRA adapters instead of the weights themselves.")
     lora_rank: int = arg(8, "LoRA rank: higher means more capacity and more memory.")
     lora_alpha: int | None = arg(None, "LoRA scaling numerator. Default: 2 x rank.")
-    lora_dropout: float = arg(0.05, "Dropout on the input of each adapter.")
+    lora_dropout: float = arg(0.0, "Dropout on the input of each adapter; the official recipe has none.")
     lora_target: str = arg(
         "all", "'all' linear layers of the parts being trained, or a comma-separated list such as 'q_proj,v_proj'."
     )

@@ -51,7 +51,7 @@ def load_model(
     lora_rank: int = 8,
     lora_target: str = "all",
     lora_alpha: int | None = None,
-    lora_dropout: float = 0.05,
+    lora_dropout: float = 0.0,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
 ) -> tuple[Any, Glm46VProcessor]:

@@ -5,12 +5,14 @@ A runner trains on the first ``steps x batch_size`` rows of ``DATA/manifest.json
     {"event": "begin", "seconds": ..., "resident_gb": ...}       training starts; seconds since the process did
     {"event": "step", "step": 1, "epoch": 1, "seconds": ..., "cumulative_seconds": ..., "samples": 4,
      "tokens": ..., "slots": ...}                                one optimizer step
-    {"event": "end", "peak_gb": ..., "seconds": ...}             training is over, nothing is saved yet
+    {"event": "end", "peak_gb": ..., "major_faults": ...,
+     "seconds": ...}                                             training is over, nothing is saved yet
 
 The seconds of a step reach from the end of the step before, so they hold the loading of its batch. ``slots`` are
 the positions that the language model computes, ``tokens`` those that are not padding. ``peak_gb`` is the largest
 resident memory between begin and end; it is counted anew at the beginning where Linux allows that, so that the
-loading of the weights does not hide it. With ``--count_flops`` a step also has its ``flops``, those of everything
+loading of the weights does not hide it. ``major_faults`` are the pages that were read from the disk in that time:
+many of them mean that the memory was full. With ``--count_flops`` a step also has its ``flops``, those of everything
 since the step before; that takes time, so the seconds of such a run mean nothing.
 """
 
@@ -21,6 +23,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +71,11 @@ def resident_gb(field: str) -> float:
     return int(found[1]) * 1024 / 1e9 if found else float("nan")
 
 
+def major_faults() -> int:
+    """Pages that this process had to read from the disk so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+
+
 def count_tokens(inputs: dict[str, Any]) -> tuple[int, int]:
     """Samples of a batch, and its tokens that are not padding. A sample has one image."""
     return len(inputs["image_grid_thw"]), int(inputs["attention_mask"].sum())
@@ -108,7 +116,7 @@ def recorder(args: argparse.Namespace) -> Any:
     class Recorder(TrainerCallback):
         def __init__(self) -> None:
             self.epoch, self.samples, self.tokens, self.slots, self.flops = 0, 0, 0, 0, 0
-            self.begin = self.last = time.monotonic()
+            self.faults, self.begin, self.last = 0, time.monotonic(), time.monotonic()
 
         def count(self, inputs: dict[str, Any]) -> None:
             samples, tokens = count_tokens(inputs)
@@ -123,6 +131,7 @@ def recorder(args: argparse.Namespace) -> Any:
             text.register_forward_pre_hook(self.count_slots, with_kwargs=True)
             with contextlib.suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back to what is resident now
+            self.faults = major_faults()
             self.begin = self.last = time.monotonic()
             write(event="begin", seconds=self.begin - STARTED, resident_gb=resident_gb("VmRSS"))
 
@@ -148,7 +157,8 @@ def recorder(args: argparse.Namespace) -> Any:
         def on_train_end(self, *args: Any, **kwargs: Any) -> None:
             if flops:
                 flops.__exit__(None, None, None)
-            write(event="end", peak_gb=resident_gb("VmHWM"), seconds=time.monotonic() - STARTED)
+            faults = major_faults() - self.faults
+            write(event="end", peak_gb=resident_gb("VmHWM"), major_faults=faults, seconds=time.monotonic() - STARTED)
 
     def write(**row: Any) -> None:
         with args.record.open("a") as handle:

@@ -148,7 +148,7 @@ def run_train(
         monkeypatch.undo()
     use_lora = changes.pop("use_lora", False)
     train(
-        ModelArguments(model_name="tiny-random", use_lora=use_lora),
+        ModelArguments(model_name="tiny-random", use_lora=use_lora, lora_dropout=0.05),
         DataArguments(dataset_name=str(folder), eval_split_size=0.0),
         arguments(output, **{"max_steps": 5, "per_device_train_batch_size": 2} | changes),
     )
