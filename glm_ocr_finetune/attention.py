@@ -1,11 +1,14 @@
 """Attention within each sample of a batch that is laid out as one row without padding.
 
-FlashAttention has a variable-length form and is used where it is installed. Elsewhere each sample is attended to on
-its own: no mask over the whole row, whose work and memory would grow with the square of all samples together.
+On a GPU with half-precision one kernel of variable length does it: torch's own, or FlashAttention's where the model
+was loaded with it. Elsewhere each sample is attended to on its own: no mask over the whole row, whose work and memory
+would grow with the square of all samples together.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,9 +17,13 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
 SDPA_BY_SAMPLE = "sdpa_by_sample"
+CAUSAL = (-1, 0)  # a window that reaches back without end, and not forward
+HALF = (torch.bfloat16, torch.float16)
 
 
 def attend_by_sample(
@@ -26,22 +33,57 @@ def attend_by_sample(
     value: Tensor,
     attention_mask: Tensor | None,
     sample_lengths: list[int] | None = None,
+    cu_seq_lens_q: Tensor | None = None,
+    scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """``sdpa`` over each sample in turn; plain ``sdpa`` without ``sample_lengths``.
+    """Causal attention in each sample of a row; plain ``sdpa`` without ``sample_lengths``.
 
     Args:
         query: (1, heads, L, head_dim); key and value: (1, key_heads, L, head_dim).
-        sample_lengths: tokens of each sample in the row, L in all.
+        sample_lengths: tokens of each of B samples in the row, L in all.
+        cu_seq_lens_q: (B + 1,) int32, where they begin and end.
+        scaling: factor of the scores.
 
     Returns:
         (1, L, heads, head_dim), and no weights.
     """
     if sample_lengths is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    dtype = computed_dtype(query)
+    if cu_seq_lens_q is not None and dtype in HALF and (attend := variable_length_attention(query.device)):
+        ends, longest = cu_seq_lens_q, max(sample_lengths)
+        query, key, value = (tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value))
+        done = attend(
+            query, key, value, ends, ends, longest, longest, scale=scaling, window_size=CAUSAL, enable_gqa=True
+        )
+        return done[None], None
     parts = (torch.split(tensor, sample_lengths, dim=2) for tensor in (query, key, value))
-    done = [sdpa_attention_forward(module, q, k, v, None, **kwargs)[0] for q, k, v in zip(*parts, strict=True)]
-    return torch.cat(done, dim=1), None
+    rows = [
+        sdpa_attention_forward(module, q, k, v, None, scaling=scaling, **kwargs)[0]
+        for q, k, v in zip(*parts, strict=True)
+    ]
+    return torch.cat(rows, dim=1), None
+
+
+def computed_dtype(tensor: Tensor) -> torch.dtype:
+    """What ``sdpa`` would compute this tensor in; kernels that autocast does not know must be given it."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
+
+
+@functools.cache
+def variable_length_attention(device: torch.device) -> Callable[..., Any] | None:
+    """``torch.nn.attention.varlen.varlen_attn`` where this release of torch and the device have it.
+
+    Its kernels need a GPU of NVIDIA's Ampere generation (capability 8.0) or newer.
+    """
+    if device.type != "cuda" or torch.version.hip or torch.cuda.get_device_capability(device) < (8, 0):
+        return None
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = inspect.signature(varlen_attn).parameters
+    return varlen_attn if {"scale", "window_size", "enable_gqa"} <= known.keys() else None
 
 
 def allow_rows_of_samples(language_model: Any) -> None:
@@ -54,8 +96,10 @@ def allow_rows_of_samples(language_model: Any) -> None:
 
 def row_arguments(language_model: Any, lengths: Tensor) -> dict[str, Any]:
     """What attention must know of a row of samples with these token counts, (B,) int64."""
-    if "flash" not in str(language_model.config._attn_implementation):
-        return {"sample_lengths": lengths.tolist()}
+    counts = lengths.tolist()
     ends = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
-    longest = int(lengths.max())
-    return {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
+    longest = max(counts)
+    arguments = {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
+    if language_model.config._attn_implementation == SDPA_BY_SAMPLE:
+        arguments["sample_lengths"] = counts
+    return arguments
