@@ -53,12 +53,14 @@ class Method:
     Attributes:
         frozen_parts: names of :data:`.model.PARTS`.
         lora_rank: None for full fine-tuning.
+        lora_dropout: above 0, the input of each adapter is kept once more, and its mask.
         on_gpu: bf16 autocast with Triton; fp32 on a CPU otherwise.
     """
 
     frozen_parts: tuple[str, ...]
     lora_rank: int | None
     lora_target: str = "all"
+    lora_dropout: float = 0.0
     on_gpu: bool = True
 
     @property
@@ -254,7 +256,7 @@ def skeleton(config: GlmOcrConfig, method: Method) -> Any:
         allow_rows_of_samples(model.model.language_model)
         freeze(model, list(method.frozen_parts))
         if method.lora_rank is not None:
-            model = add_lora(model, method.lora_rank, 2 * method.lora_rank, 0.05, method.lora_target)
+            model = add_lora(model, method.lora_rank, 2 * method.lora_rank, method.lora_dropout, method.lora_target)
     return model.train()
 
 

@@ -250,7 +250,8 @@ def method_of(model_args: ModelArguments, use_lora: bool, on_gpu: bool) -> Metho
     """What the arguments train, with adapters or without."""
     asked = (model_args.freeze_vision_tower, model_args.freeze_multi_modal_projector, False)
     frozen = tuple(part for part, is_frozen in zip(PARTS, asked, strict=True) if is_frozen)
-    return Method(frozen, model_args.lora_rank if use_lora else None, model_args.lora_target, on_gpu)
+    rank = model_args.lora_rank if use_lora else None
+    return Method(frozen, rank, model_args.lora_target, model_args.lora_dropout, on_gpu)
 
 
 def memory_table(memory: Memory) -> Table:

@@ -66,14 +66,16 @@ def test_a_trained_tower_keeps_activations(config: Any) -> None:
     assert Estimate(config, Method(FROZEN, None)).vision == 0
 
 
-@pytest.mark.parametrize("use_lora", [False, True])
-def test_what_is_kept_is_what_a_real_step_keeps(use_lora: bool, line_folder: Path, tmp_path: Path, config: Any) -> None:
+@pytest.mark.parametrize(("use_lora", "dropout"), [(False, 0.0), (True, 0.0), (True, 0.05)])
+def test_what_is_kept_is_what_a_real_step_keeps(
+    use_lora: bool, dropout: float, line_folder: Path, tmp_path: Path, config: Any
+) -> None:
     from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
     from glm_ocr_finetune.args import DataArguments
     from glm_ocr_finetune.data import load_splits
     from glm_ocr_finetune.prompt import PromptRenderer
 
-    model, processor = load_model("tiny-random", use_lora=use_lora)
+    model, processor = load_model("tiny-random", use_lora=use_lora, lora_dropout=dropout)
     samples = load_splits(DataArguments(str(line_folder)), PromptRenderer(processor), 2048, 0, evaluate=False).train
     arguments = TrainingArguments(output_dir=str(tmp_path), report_to="none")
     trainer = create_trainer(model, processor, samples, arguments)
@@ -81,7 +83,7 @@ def test_what_is_kept_is_what_a_real_step_keeps(use_lora: bool, line_folder: Pat
     losses: list[torch.Tensor] = []
     kept = saved_bytes(lambda: losses.append(trainer.compute_loss(trainer.model.train(), inputs)), trainer.model)
     tokens = int(inputs["attention_mask"].sum())
-    estimate = Estimate(config, Method(FROZEN, 8 if use_lora else None, on_gpu=False))
+    estimate = Estimate(config, Method(FROZEN, 8 if use_lora else None, lora_dropout=dropout, on_gpu=False))
     assert tokens * estimate.text == pytest.approx(kept, rel=0.1)
 
 
