@@ -21,6 +21,9 @@ BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 _ABSENT = " "
 """Names no column: the images of these rows stay in a table of their own, which is never copied."""
 
+NO_ROWS = ("corresponds to no data", "BatchSize must be greater than 0")
+"""All that datasets says of a table without rows: with an empty row group, and with none."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -43,9 +46,9 @@ def read_arrow_files(files: list[Path], root: Path, options: ReadOptions, split:
     try:
         table = datasets.load_dataset(builder, data_files={"train": [str(file) for file in files]}, split="train")
     except (DatasetGenerationError, ValueError, OSError) as error:
-        if "corresponds to no data" in str(error):  # all that datasets says of a table without rows
-            raise UserError(f"{where} holds no rows.") from error
         cause = str(error.__cause__ or error).splitlines()[0]
+        if any(message in f"{error} {cause}" for message in NO_ROWS):
+            raise UserError(f"{where} holds no rows.") from error
         raise UserError(f"{where} cannot be read as {builder}: {cause}") from error
     return restructure(table, options, Origin(where, split, (str(root),)))
 

@@ -489,12 +489,16 @@ def test_empty_and_broken_files(name: str, folder: Path) -> None:
         load_rows(str(path), split="train")
 
 
-def test_empty_table(folder: Path) -> None:
+@pytest.mark.parametrize("row_groups", [0, 1])
+def test_empty_table(folder: Path, row_groups: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     nothing = pa.array([], pa.string())
-    pq.write_table(pa.table({"image": nothing, "text": nothing}), folder / "rows.parquet")
+    batch = pa.record_batch([nothing, nothing], names=["image", "text"])
+    with pq.ParquetWriter(folder / "rows.parquet", batch.schema) as writer:
+        for _ in range(row_groups):
+            writer.write_batch(batch)
     with pytest.raises(UserError, match=r"rows\.parquet holds no rows"):
         load_rows(str(folder), split="train")
     (folder / "head.csv").write_text("image,text\n")
