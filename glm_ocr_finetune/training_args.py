@@ -172,6 +172,11 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             raise UserError(
                 "--packing is TRL's and does not work with images; --padding_free True is what pads nothing"
             )
+        if self.torch_compile:
+            raise UserError(
+                "--torch_compile compiles anew for every size of image and batch, which takes longer than it saves; "
+                "leave it out"
+            )
         if self.tokens_per_batch is not None and self.tokens_per_batch < 1:
             raise UserError(f"--tokens_per_batch is {self.tokens_per_batch}; it must be a number of tokens above zero")
         if self.max_length is not None and self.max_length < 1:
