@@ -50,8 +50,8 @@ def attend_by_sample(
     """
     if sample_lengths is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    dtype = computed_dtype(query)
-    if cu_seq_lens_q is not None and dtype in HALF and (attend := variable_length_attention(query.device)):
+    attend = variable_length_attention(query.device)
+    if attend and cu_seq_lens_q is not None and (dtype := computed_dtype(query)) in HALF:
         ends, longest = cu_seq_lens_q, max(sample_lengths)
         query, key, value = (tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value))
         done = attend(
