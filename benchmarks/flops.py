@@ -118,7 +118,7 @@ class Counted:
                 lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", lora_dropout=0.05)
                 model = get_peft_model(model, lora).get_base_model()
             elif mode == "lora":
-                model = add_lora(model, 8, 16, 0.05, "all").get_base_model()
+                model = add_lora(model, 8, 16, 0.0, "all").get_base_model()
             elif system == "llamafactory":
                 model.model.visual.downsample.requires_grad_(True)
                 model.model.visual.post_layernorm.requires_grad_(True)

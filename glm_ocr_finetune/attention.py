@@ -34,6 +34,7 @@ def attend_by_sample(
     attention_mask: Tensor | None,
     sample_lengths: list[int] | None = None,
     cu_seq_lens_q: Tensor | None = None,
+    max_length_q: int | None = None,
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
@@ -43,6 +44,7 @@ def attend_by_sample(
         query: (1, heads, L, head_dim); key and value: (1, key_heads, L, head_dim).
         sample_lengths: tokens of each of B samples in the row, L in all.
         cu_seq_lens_q: (B + 1,) int32, where they begin and end.
+        max_length_q: tokens of the longest.
         scaling: factor of the scores.
 
     Returns:
@@ -52,7 +54,7 @@ def attend_by_sample(
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     attend = variable_length_attention(query.device)
     if attend and cu_seq_lens_q is not None and (dtype := computed_dtype(query)) in HALF:
-        ends, longest = cu_seq_lens_q, max(sample_lengths)
+        ends, longest = cu_seq_lens_q, max_length_q
         query, key, value = (tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value))
         done = attend(
             query, key, value, ends, ends, longest, longest, scale=scaling, window_size=CAUSAL, enable_gqa=True

@@ -28,6 +28,7 @@ from .arithmetic import PATCHES_PER_TOKEN
 from .attention import allow_rows_of_samples
 from .forward import VOCABULARY_CHUNK
 from .model import add_lora, freeze, part_of
+from .vision_encoder import backbone_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -274,7 +275,7 @@ def list_weights(model: nn.Module) -> list[Weight]:
 
 def count_activations(model: Any, method: Method, checkpointing: bool) -> tuple[float, float]:
     """Bytes kept for the backward pass, for a token of text or image, and for an encoded image token."""
-    inner = (model.get_base_model() if hasattr(model, "peft_config") else model).model
+    inner = backbone_of(model)
     _checkpoint(inner, checkpointing)
     trains_vision = any(parameter.requires_grad for parameter in inner.visual.parameters())
     with FakeTensorMode():

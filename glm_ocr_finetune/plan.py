@@ -26,6 +26,7 @@ from .errors import UserError
 from .memory import Batch, Estimate, Memory, Method, Saving
 from .model import PARTS, check_adapter_arguments, load_config, resolve_model_path
 from .vision_cache import GIGABYTE, MemoryStore, VisionCache
+from .vision_encoder import backbone_of
 
 if TYPE_CHECKING:
     from .collate import VLMDataCollator
@@ -212,7 +213,7 @@ def show_plan(
     """
     console = Console(highlight=False, soft_wrap=True, quiet=training_args.process_index != 0)
     on_gpu = torch.cuda.is_available() and not training_args.use_cpu
-    visual = (model.get_base_model() if hasattr(model, "peft_config") else model).model.visual
+    visual = backbone_of(model).visual
     mode, why = decide(model.config, visual, splits, training_args)
     cached = feature_bytes(model.config, visual, splits) if mode == "memory" else 0
     memory = expected_memory(model_args, training_args, splits, on_gpu, 0 if on_gpu else cached)
