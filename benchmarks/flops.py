@@ -108,7 +108,7 @@ class Counted:
         from peft import LoraConfig, get_peft_model
         from transformers import GlmOcrForConditionalGeneration
 
-        from glm_ocr_finetune.model import PARTS, add_lora, freeze
+        from glm_ocr_finetune.model.loading import PARTS, add_lora, freeze
 
         self.system = system
         with torch.device("meta"):

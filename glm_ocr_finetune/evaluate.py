@@ -14,19 +14,19 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from .args import DataArguments, EvaluateArguments
-from .cache_choice import cache_of_an_earlier_run
-from .collate import Pixels, answer_of, prompt_of
-from .data import Splits, default_split, load_splits
+from .data.collate import Pixels, answer_of, prompt_of
+from .data.splits import Splits, default_split, load_splits
 from .errors import UserError
-from .generate import Generated, Request, generate_all, longest_first, read_pixels
-from .images import ImageError
+from .inputs.images import ImageError
+from .inputs.processor import set_pixel_budget
+from .inputs.prompt import PromptRenderer
 from .metrics import GroupScore, Predictions, Reading, Scores, ScoringSettings, read_predictions, score_with_tables
-from .model import load_for_reading
-from .processor import set_pixel_budget
-from .prompt import PromptRenderer
-from .suspects import find_suspects, write_suspects
-from .vision_cache import VisionCache
-from .vision_encoder import VisionEncoder
+from .model.loading import load_for_reading
+from .reading.generate import Generated, Request, generate_all, longest_first, read_pixels
+from .reading.suspects import find_suspects, write_suspects
+from .training.cache_choice import cache_of_an_earlier_run
+from .vision.cache import VisionCache
+from .vision.encoder import VisionEncoder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -240,8 +240,8 @@ def _paired(args: EvaluateArguments, truths: Sequence[Reading] | None, output: P
 
 
 def _any_processor() -> Any:
-    from .processor import load_processor
-    from .tiny import tiny_path
+    from .inputs.processor import load_processor
+    from .model.tiny import tiny_path
 
     return load_processor(tiny_path("tiny"))  # only to walk the samples; nothing is read with it
 

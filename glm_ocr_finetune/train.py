@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Any
 from transformers import set_seed
 
 from .args import DataArguments, ModelArguments
-from .cache_choice import choose_cache, refuse_contradiction
-from .callbacks import CURVE_FILE, SaveOnSignal
-from .checkpoint import Sidecar, read_sidecar
-from .collate import VLMDataCollator
-from .data import SET_ASIDE_FILE, SetAside, Splits, load_other, load_splits
+from .data.collate import VLMDataCollator
+from .data.splits import SET_ASIDE_FILE, SetAside, Splits, load_other, load_splits
 from .errors import UserError
-from .images import ImageError
-from .judge import Judge, choose_samples, report_verdict, summarise, write_summary
+from .inputs.images import ImageError
+from .inputs.processor import load_processor
+from .inputs.prompt import PromptRenderer
 from .metrics import Scores, ScoringSettings
-from .model import load_model, resolve_model_path
+from .model.checkpoint import Sidecar, read_sidecar
+from .model.loading import load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given
-from .processor import load_processor
-from .prompt import PromptRenderer
 from .settings import show_settings
-from .trainer import GlmOcrTrainer, create_trainer
+from .training.cache_choice import choose_cache, refuse_contradiction
+from .training.callbacks import CURVE_FILE, SaveOnSignal
+from .training.judge import Judge, choose_samples, report_verdict, summarise, write_summary
+from .training.trainer import GlmOcrTrainer, create_trainer
 from .training_args import TrainingArguments
-from .vision_encoder import VisionEncoder
+from .vision.encoder import VisionEncoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,7 @@ def train(
     cache = choose_cache(model, processor, splits, training_args)
     collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length, cache=cache)
     if data_args.dry_run:
-        from .dry_run import show
+        from .planning.dry_run import show
 
         show(model, splits, collator, training_args)
         return None
@@ -111,7 +111,7 @@ def train(
 
 def plan(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given) -> None:
     """Show what a run would take here, or what fits on a GPU of the size that is asked for; nothing is kept."""
-    from .plan import plan_size, propose, show_plan
+    from .planning.plan import plan_size, propose, show_plan
 
     if size := plan_size(data_args.plan):
         path = resolve_model_path(model_args.model_name)
@@ -129,7 +129,7 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
     """Settle what depends on more than one of the three, and refuse what contradicts itself."""
     refuse_contradiction(model_args, training_args)
     if data_args.plan:
-        from .plan import plan_size
+        from .planning.plan import plan_size
 
         plan_size(data_args.plan)
     training_args.settle_learning_rate(model_args.use_lora)
