@@ -111,7 +111,8 @@ def run(mode: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def predict(mode: str, args: argparse.Namespace, batches: list[list[int]]) -> Any:
     """What the memory model says of the batch with the most tokens."""
-    from glm_ocr_finetune.model.loading import PARTS, load_config, resolve_model_path
+    from glm_ocr_finetune.model.loading import load_config, resolve_model_path
+    from glm_ocr_finetune.model.parts import PARTS
     from glm_ocr_finetune.planning.memory import Batch, Estimate, Method, Saving
 
     frozen = tuple(part for part in PARTS if part != "language model")

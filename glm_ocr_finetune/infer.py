@@ -14,7 +14,8 @@ from .inputs.images import ImageError, read_size
 from .inputs.processor import PixelBudget, set_pixel_budget
 from .inputs.prompt import PromptRenderer
 from .model.loading import load_for_reading
-from .reading.generate import Generated, Request, generate_all, read_pixels
+from .reading.generate import Generated, Request, generate_all
+from .vision.pixels import read_pixels
 
 logger = logging.getLogger(__name__)
 

@@ -6,16 +6,17 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..args import DEFAULT_MODEL
 from ..errors import UserError
 from ..inputs.processor import load_processor
-from ..readers.hub import hub_resolves
+from ..network import hub_resolves
+from .adapters import adapter_base, add_lora, check_adapter_arguments
 from .checkpoint import read_sidecar
 from .mtp import mtp_prefix, read_mtp_tensors
+from .parts import freeze, keep_trained_in_fp32
 from .tiny import tiny_path
 
 if TYPE_CHECKING:
@@ -24,22 +25,6 @@ if TYPE_CHECKING:
     from transformers import Glm46VProcessor, PreTrainedModel
 
 logger = logging.getLogger(__name__)
-
-# Every parameter belongs to exactly one part; GLM-OCR has no module called vision_tower or multi_modal_projector.
-PARTS = {
-    "vision tower": r"model\.visual\.(patch_embed|blocks|post_layernorm)\.",
-    "multi-modal projector": r"model\.visual\.(downsample|merger)\.",
-    "language model": r"(model\.language_model|lm_head)\.",
-}
-_PEFT_PREFIX = "base_model.model."
-
-
-def part_of(name: str) -> str:
-    """The part of the model that a parameter or module belongs to, by its name (with or without peft's prefix)."""
-    for part, pattern in PARTS.items():
-        if re.match(pattern, name.removeprefix(_PEFT_PREFIX) + "."):
-            return part
-    raise ValueError(f"{name} belongs to no part of GLM-OCR")
 
 
 def load_model(
@@ -82,20 +67,6 @@ def load_model(
         model = add_lora(model, lora_rank, lora_alpha or 2 * lora_rank, lora_dropout, lora_target)
     keep_trained_in_fp32(model)
     return model, processor
-
-
-def check_adapter_arguments(
-    use_lora: bool, lora_rank: int, lora_alpha: int | None, lora_dropout: float, load_in_4bit: bool
-) -> None:
-    """Raise UserError for adapter arguments that cannot work."""
-    if lora_rank < 1:
-        raise UserError(f"--lora_rank is {lora_rank}; a rank is at least 1 (8 is the official recipe's)")
-    if lora_alpha is not None and lora_alpha < 1:
-        raise UserError(f"--lora_alpha is {lora_alpha}; it is at least 1 (2 x rank is the default)")
-    if not 0 <= lora_dropout < 1:
-        raise UserError(f"--lora_dropout is {lora_dropout}; it is a probability from 0 to below 1")
-    if load_in_4bit and not use_lora:
-        raise UserError("--load_in_4bit True needs --use_lora True: 4-bit weights cannot be trained themselves")
 
 
 def load_weights(model_name: str, load_in_4bit: bool = False, device_map: str | None = None) -> PreTrainedModel:
@@ -216,107 +187,6 @@ def keep_four_bit_trainable(model: nn.Module) -> None:
     for layer in layers:
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
-
-
-def freeze(model: nn.Module, parts: list[str]) -> None:
-    """Take the named parts out of training, and put the others in.
-
-    Raises:
-        ValueError: a part has no parameter in this model, so its pattern is wrong.
-    """
-    seen = set()
-    for name, parameter in model.named_parameters():
-        part = part_of(name)
-        seen.add(part)
-        parameter.requires_grad = part not in parts and parameter.is_floating_point()
-    if missing := set(PARTS) - seen:
-        raise ValueError(f"no parameter of this model belongs to: {', '.join(sorted(missing))}")
-
-
-def linear_layers(model: nn.Module) -> dict[str, list[str]]:
-    """Names of the linear layers that adapters can go on, by part; the output head is not among them."""
-    from torch import nn
-
-    found: dict[str, list[str]] = {part: [] for part in PARTS}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and name != "lm_head":
-            found[part_of(name)].append(name)
-    return found
-
-
-def lora_target_modules(model: nn.Module, lora_target: str) -> list[str]:
-    """Full names of the linear layers to adapt: those of the parts being trained, all or the named ones."""
-    trained = {part_of(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
-    candidates = [name for part, names in linear_layers(model).items() if part in trained for name in names]
-    if lora_target == "all":
-        return candidates
-    wanted = [target.strip() for target in lora_target.split(",") if target.strip()]
-    known = sorted({name.rsplit(".", 1)[-1] for name in candidates})
-    if unknown := [target for target in wanted if target not in known] or not wanted:
-        raise UserError(
-            f"--lora_target {lora_target!r}: {unknown if wanted else 'nothing'} is no linear layer of the parts being "
-            f"trained; expected 'all' or some of: {', '.join(known)}"
-        )
-    return [name for name in candidates if name.rsplit(".", 1)[-1] in wanted]
-
-
-def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, lora_target: str) -> Any:
-    """Wrap the model in LoRA adapters (scaling alpha / rank); everything else becomes frozen."""
-    from peft import LoraConfig, get_peft_model
-
-    targets = lora_target_modules(model, lora_target)
-    config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, bias="none", task_type="CAUSAL_LM"
-    )
-    return get_peft_model(model, config)
-
-
-def keep_trained_in_fp32(model: nn.Module) -> None:
-    """Trained weights are fp32 masters: bf16 ones lose most updates of a small learning rate to rounding."""
-    import torch
-
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.float32)
-
-
-@dataclass(frozen=True)
-class Part:
-    """A row of the table of parts: parameter counts, and the adapter rank (None without adapters)."""
-
-    name: str
-    parameters: int
-    trainable: int
-    rank: int | None
-
-
-def count_parts(model: nn.Module) -> list[Part]:
-    """Parameters, trainable ones and adapter rank of each part; 4-bit weights count as what they stand for."""
-    counts = {part: [0, 0, 0] for part in PARTS}
-    for name, parameter in model.named_parameters():
-        row = counts[part_of(name)]
-        if ".lora_A." in name:
-            row[2] = max(row[2], parameter.shape[0])
-        if ".lora_" not in name:
-            row[0] += _numel(parameter)
-        row[1] += parameter.numel() if parameter.requires_grad else 0
-    return [Part(name, total, trainable, rank or None) for name, (total, trainable, rank) in counts.items()]
-
-
-def _numel(parameter: Any) -> int:
-    state = getattr(parameter, "quant_state", None)
-    return int(state.shape.numel()) if state is not None else int(parameter.numel())
-
-
-def adapter_base(path: str) -> str | None:
-    """The base model that an adapter directory names, or None when the directory is no adapter."""
-    import json
-
-    config = Path(path) / "adapter_config.json"
-    if not config.is_file():
-        return None
-    sidecar = read_sidecar(path)
-    return sidecar.base_model if sidecar else str(json.loads(config.read_text())["base_model_name_or_path"])
 
 
 def load_for_reading(

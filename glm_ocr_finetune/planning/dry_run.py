@@ -13,7 +13,7 @@ from ..data.collate import VLMDataCollator
 from ..data.splits import Splits
 from ..errors import UserError
 from ..inputs.prompt import IGNORED
-from ..model.loading import count_parts
+from ..model.parts import count_parts
 
 if TYPE_CHECKING:
     import torch

@@ -24,8 +24,9 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
 
+from ..model.adapters import add_lora
 from ..model.arithmetic import PATCHES_PER_TOKEN
-from ..model.loading import add_lora, freeze, part_of
+from ..model.parts import freeze, part_of
 from ..training.attention import allow_rows_of_samples
 from ..training.forward import VOCABULARY_CHUNK
 from ..vision.encoder import backbone_of

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..data.collate import Pixels, image_to_pixels, look_up, stack_inputs
-from ..inputs.images import AnyImage, ImageError, open_upright
-from ..inputs.processor import PixelBudget
-from ..vision.cache import VisionCache
+from ..data.stack import stack_inputs
+from ..inputs.images import AnyImage, ImageError
 from ..vision.encoder import INPUTS, VisionEncoder, backbone_of
+from ..vision.pixels import Pixels, read_pixels
 
 if TYPE_CHECKING:
     import torch
@@ -58,18 +57,6 @@ def stop_token_ids(model: Any) -> list[int]:
     """Every id that ends an answer, from the generation configuration."""
     ids = model.generation_config.eos_token_id
     return [ids] if isinstance(ids, int) else list(ids)
-
-
-def read_pixels(image: AnyImage, renderer: PromptRenderer, cache: VisionCache | None = None) -> Pixels:
-    """An image upright, resized within the processor's budget and normalised, or its features where they are cached.
-
-    Raises:
-        ImageError: the image cannot be read.
-    """
-    processor = renderer.processor
-    if cache:
-        return look_up(image, processor, PixelBudget.of(processor), cache)
-    return image_to_pixels(open_upright(image), processor, PixelBudget.of(processor))
 
 
 def generate(

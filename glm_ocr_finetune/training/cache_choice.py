@@ -11,7 +11,7 @@ import psutil
 
 from ..errors import UserError
 from ..model.arithmetic import Arithmetic
-from ..vision.cache import GIGABYTE, DiskStore, MemoryStore, VisionCache, cache_home, fingerprint
+from ..vision.cache import GIGABYTE, SHARE_OF_FREE, DiskStore, MemoryStore, VisionCache, cache_home, fingerprint
 from ..vision.encoder import backbone_of
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..training_args import TrainingArguments
 
 logger = logging.getLogger(__name__)
-
-SHARE_OF_FREE = 0.5  # of the free memory or disk, unless --vision_cache_gb says otherwise
 
 
 def refuse_contradiction(model_args: ModelArguments, training_args: TrainingArguments) -> None:
@@ -52,17 +50,6 @@ def choose_cache(
     if mode == "memory":
         return VisionCache(name, MemoryStore(limit))
     return VisionCache(name, DiskStore(cache_home() / name, limit))
-
-
-def cache_of_an_earlier_run(model: Any, processor: Glm46VProcessor) -> VisionCache | None:
-    """What a run with the same tower left on disk, for whoever reads the same images again."""
-    if not any(cache_home().glob("*/")):
-        return None
-    directory = cache_home() / fingerprint(backbone_of(model).visual, processor)
-    if not directory.is_dir():
-        return None
-    logger.info("image features: those of an earlier run in %s are used", directory)
-    return VisionCache(directory.name, DiskStore(directory, SHARE_OF_FREE * shutil.disk_usage(directory).free))
 
 
 def decide(config: Any, visual: Any, splits: Splits, training_args: TrainingArguments) -> tuple[str, str]:

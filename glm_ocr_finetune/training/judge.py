@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..evaluate import is_main_process, read_samples, write_predictions
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Comparison, Scores, ScoringSettings, compare, read_predictions, score
+from ..ranks import is_main_process
+from ..reading.samples import read_samples, write_predictions
 from ..vision.encoder import VisionEncoder
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from ..data.collate import VLMDataCollator
 from ..errors import UserError
 from ..inputs.processor import save_processor
 from ..model.checkpoint import Sidecar, carried_mtp_tensors
-from ..model.loading import checkpoint_dtype, keep_trained_in_fp32
+from ..model.loading import checkpoint_dtype
+from ..model.parts import keep_trained_in_fp32
 from ..training_args import TrainingArguments
 from ..vision.encoder import VisionEncoder
 from .callbacks import DrawLoss, ReleaseTower

@@ -193,3 +193,6 @@ def cache_home() -> Path:
     """Where collections on disk are: ``$XDG_CACHE_HOME/glm-ocr-finetune/vision``."""
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return home / "glm-ocr-finetune" / "vision"
+
+
+SHARE_OF_FREE = 0.5  # of the free memory or disk, unless --vision_cache_gb says otherwise

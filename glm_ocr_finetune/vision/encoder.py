@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .cache import VisionCache
+from .cache import SHARE_OF_FREE, DiskStore, VisionCache, cache_home, fingerprint
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import Glm46VProcessor
+
+logger = logging.getLogger(__name__)
 
 PATCHES_AT_A_TIME = 4_096  # the tower is fastest while what it works on stays near the processor
 INPUTS = ("image_grid_thw", "pixel_values", "image_features", "is_cached", "image_keys")
@@ -85,3 +90,14 @@ def _runs(counts: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
             start, total = i, 0
         total += count
     yield start, len(counts)
+
+
+def cache_of_an_earlier_run(model: Any, processor: Glm46VProcessor) -> VisionCache | None:
+    """What a run with the same tower left on disk, for whoever reads the same images again."""
+    if not any(cache_home().glob("*/")):
+        return None
+    directory = cache_home() / fingerprint(backbone_of(model).visual, processor)
+    if not directory.is_dir():
+        return None
+    logger.info("image features: those of an earlier run in %s are used", directory)
+    return VisionCache(directory.name, DiskStore(directory, SHARE_OF_FREE * shutil.disk_usage(directory).free))

@@ -10,12 +10,13 @@ import torch
 from drawing import draw_line
 from PIL import Image
 
-from glm_ocr_finetune.data.collate import SHRINK_FLOOR, TooLong, VLMDataCollator, fit_image
+from glm_ocr_finetune.data.collate import VLMDataCollator
 from glm_ocr_finetune.data.splits import format_for_vlm
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.inputs.images import ImageError
 from glm_ocr_finetune.inputs.processor import PixelBudget, load_processor, set_pixel_budget
 from glm_ocr_finetune.inputs.prompt import IGNORED
+from glm_ocr_finetune.vision.pixels import SHRINK_FLOOR, TooLong, fit_image
 
 BUDGET = PixelBudget(6272, 4816896)
 

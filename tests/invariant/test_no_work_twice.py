@@ -112,7 +112,7 @@ def test_an_image_is_encoded_once_and_not_opened_again(
         visual_class, "forward", lambda self, x, **k: encoded.append(len(k["grid_thw"])) or forward(self, x, **k)
     )
     monkeypatch.setattr(
-        "glm_ocr_finetune.data.collate.open_upright", lambda image: opened.append(image) or open_upright(image)
+        "glm_ocr_finetune.vision.pixels.open_upright", lambda image: opened.append(image) or open_upright(image)
     )
     train(base, tmp_path, steps=30, cache_vision_features="memory")  # three epochs of ten steps
     assert sum(encoded) == SAMPLES
@@ -124,7 +124,7 @@ def test_the_next_run_and_other_ranks_find_what_is_on_disk(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     first = train(base, tmp_path / "a", steps=10, cache_vision_features="disk")
-    monkeypatch.setattr("glm_ocr_finetune.data.collate.open_upright", lambda image: pytest.fail("decoded again"))
+    monkeypatch.setattr("glm_ocr_finetune.vision.pixels.open_upright", lambda image: pytest.fail("decoded again"))
     second = train(base, tmp_path / "b", steps=10, cache_vision_features="disk")
     assert losses(first) == pytest.approx(losses(second), rel=1e-6)
 
@@ -172,7 +172,7 @@ def test_reading_in_a_run_and_after_it_uses_what_is_there(
     assert code == 0, error
     (collection,) = (tmp_path / "cache" / "glm-ocr-finetune" / "vision").iterdir()
     assert len(list(collection.glob("??/*.safetensors"))) == 24  # twelve trained on, twelve read
-    monkeypatch.setattr("glm_ocr_finetune.data.collate.open_upright", lambda image: pytest.fail("decoded again"))
+    monkeypatch.setattr("glm_ocr_finetune.vision.pixels.open_upright", lambda image: pytest.fail("decoded again"))
     evaluate = ("evaluate", "--model", tmp_path / "out", "--dataset_name", DEMO, "--split", "test")
     code, _, error = run(*evaluate, "--max_samples", "12", "--output_dir", tmp_path / "scores")
     assert code == 0, error
@@ -185,8 +185,9 @@ def test_reading_in_a_run_and_after_it_uses_what_is_there(
 
 
 def test_cached_images_are_read_without_the_tower(base: tuple[Any, Any]) -> None:
-    from glm_ocr_finetune.reading.generate import Request, generate_all, read_pixels
+    from glm_ocr_finetune.reading.generate import Request, generate_all
     from glm_ocr_finetune.vision.encoder import VisionEncoder
+    from glm_ocr_finetune.vision.pixels import read_pixels
 
     model, processor = copy.deepcopy(base[0]).eval(), base[1]
     renderer, encoder = PromptRenderer(processor), VisionEncoder(VisionCache("name", MemoryStore(1e8)))

@@ -17,8 +17,8 @@ from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
 from glm_ocr_finetune.args import DataArguments, ModelArguments
 from glm_ocr_finetune.data.splits import load_splits
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
-from glm_ocr_finetune.model.loading import part_of
 from glm_ocr_finetune.model.mtp import read_mtp_tensors
+from glm_ocr_finetune.model.parts import part_of
 from glm_ocr_finetune.train import Interrupted, train
 
 ALL_PARTS = {"vision tower", "multi-modal projector", "language model"}

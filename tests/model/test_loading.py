@@ -11,18 +11,10 @@ import pytest
 import torch
 
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.model.loading import (
-    PARTS,
-    adapter_base,
-    count_parts,
-    freeze,
-    linear_layers,
-    load_for_reading,
-    load_model,
-    lora_target_modules,
-    part_of,
-)
+from glm_ocr_finetune.model.adapters import adapter_base, lora_target_modules
+from glm_ocr_finetune.model.loading import load_for_reading, load_model
 from glm_ocr_finetune.model.mtp import mtp_prefix, mtp_shapes, read_mtp_tensors
+from glm_ocr_finetune.model.parts import PARTS, count_parts, freeze, linear_layers, part_of
 
 
 @pytest.fixture(scope="module")

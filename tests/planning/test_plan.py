@@ -14,7 +14,7 @@ from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.model.loading import load_config
 from glm_ocr_finetune.parse import parse_train
 from glm_ocr_finetune.planning.memory import Batch, Estimate, Method, Saving, saved_bytes
-from glm_ocr_finetune.planning.plan import plan_size
+from glm_ocr_finetune.planning.propose import plan_size
 
 Run = Callable[..., tuple[int, str, str]]
 FROZEN = ("vision tower", "multi-modal projector")

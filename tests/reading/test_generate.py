@@ -14,15 +14,8 @@ from glm_ocr_finetune.inputs.images import ImageError
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.model.loading import load_for_reading
 from glm_ocr_finetune.reading import generate as generating
-from glm_ocr_finetune.reading.generate import (
-    Generated,
-    Request,
-    generate,
-    generate_all,
-    group,
-    read_pixels,
-    stop_token_ids,
-)
+from glm_ocr_finetune.reading.generate import Generated, Request, generate, generate_all, group, stop_token_ids
+from glm_ocr_finetune.vision.pixels import read_pixels
 
 PROMPT = "Text Recognition:"
 Reader = tuple[Any, PromptRenderer]
