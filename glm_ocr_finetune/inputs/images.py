@@ -18,7 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,6 +160,28 @@ def content_key(image: AnyImage) -> bytes:
     return digest.digest()
 
 
+def inspect_image(image: AnyImage) -> tuple[tuple[int, int], bytes]:
+    """((height, width), content key) of an image whose file is opened once; nothing is decoded.
+
+    What :func:`read_size`, :func:`check_complete` and :func:`content_key` say, and raise, together.
+    """
+    held = _held(image)
+    size = read_size(held)
+    check_complete(held)
+    return size, content_key(held)
+
+
+def _held(image: AnyImage) -> AnyImage:
+    """The image with its encoded bytes in memory."""
+    if isinstance(image, Image.Image | bytes):
+        return image
+    source = image if isinstance(image, dict) else {"path": str(image)}
+    if source.get("bytes") is not None:
+        return source
+    with _stream(source) as stream:
+        return source | {"bytes": stream.read()}
+
+
 def image_name(image: AnyImage) -> str:
     """How messages call an image: its path when it has one."""
     if isinstance(image, dict):
@@ -197,6 +219,8 @@ def _opened(image: AnyImage) -> Iterator[Image.Image]:
                 yield opened
     except Image.DecompressionBombError as error:
         raise ImageError("image_too_large", f"{image_name(image)}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError("unreadable_image", f"{image_name(image)}: no image in a format that is read") from error
     except _DECODER_ERRORS as error:
         raise ImageError("unreadable_image", f"{image_name(image)}: {_first_line(error)}") from error
 
