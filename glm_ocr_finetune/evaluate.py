@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Column, Table
 
-from .args import DataArguments, EvaluateArguments
+from .args import DEFAULT_PROMPT_FORMAT, DataArguments, EvaluateArguments
 from .data.samples import sample_of
 from .data.splits import Splits, default_split, load_splits
 from .errors import UserError
@@ -70,7 +70,7 @@ def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
     if args.predictions and not args.dataset_name:
         return _paired(args, None, output)
     if args.predictions:
-        samples = _load(args, PromptRenderer(_any_processor(), args.prompt_format or "serve"), output)
+        samples = _load(args, PromptRenderer(_any_processor(), args.prompt_format or DEFAULT_PROMPT_FORMAT), output)
         truths = [reading_of(sample_of(row)) for row in samples.train]
         return _paired(args, truths, output)
     model, processor, tuned_format = load_for_reading(args.model, args.adapter, _device_map(args))
@@ -121,16 +121,7 @@ def _any_processor() -> Any:
 def _load(args: EvaluateArguments, renderer: PromptRenderer, output: Path) -> Splits:
     """The samples to be judged on; rows that cannot be used are told and listed in ``output``."""
     split = args.split or default_split(str(args.dataset_name), args.dataset_config)
-    data_args = DataArguments(
-        dataset_name=args.dataset_name,
-        dataset_config=args.dataset_config,
-        image_folder=args.image_folder,
-        image_column=args.image_column,
-        text_column=args.text_column,
-        train_split=split,
-        max_samples=args.max_samples,
-        prompt=args.prompt,
-    )
+    data_args = DataArguments.of(args, train_split=split)
     splits = load_splits(data_args, renderer, max_length=None, seed=0, evaluate=False)
     if splits.set_aside and is_main_process():
         output.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ from .text_pairs import text_pair_splits
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["COLUMNS", "PROBLEMS", "list_splits", "load_rows"]
+__all__ = ["COLUMNS", "PROBLEMS", "list_splits", "load_rows", "local_path"]
 
 Splits = dict[str, "Callable[[], Dataset]"]
 """Split name -> function that reads its rows."""
@@ -81,13 +81,24 @@ def list_splits(dataset_name: str, config: str | None = None) -> list[str]:
     return hub_splits(dataset_name, config) if splits is None else list(splits)
 
 
+def local_path(name: str, flag: str = "dataset_name") -> Path | None:
+    """The file or folder that a data set is; None when there is none and the name could be a hub id.
+
+    Raises ``UserError``, naming the flag, when it is neither.
+    """
+    path = Path(os.path.abspath(os.path.expanduser(name)))
+    if path.exists():
+        return path
+    if not name.lower().endswith(SUFFIXES) and is_hub_id(name):
+        return None
+    raise UserError(f"there is no file or folder {name!r} (--{flag}); expected one, or a hub id owner/name")
+
+
 def _local_splits(name: str, options: ReadOptions) -> Splits | None:
     """The splits of a local path; None when there is no such path and the name could be a hub id."""
-    path = Path(os.path.abspath(os.path.expanduser(name)))
-    if not path.exists():
-        if not name.lower().endswith(SUFFIXES) and is_hub_id(name):
-            return None
-        raise UserError(f"there is no file or folder {name!r} (--dataset_name); expected one, or a hub id owner/name.")
+    path = local_path(name)
+    if path is None:
+        return None
     path = _configured(path, options.config)
     splits = _splits_of(path, path if path.is_dir() else path.parent, options)
     if not splits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import UserError
 from ..folders import SUMMARY_FILE, readings_file
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Comparison, Scores, ScoringSettings, compare, read_predictions, score
@@ -20,6 +22,8 @@ from ..vision.encoder import VisionEncoder
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from ..training_args import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,24 @@ LOGGED = {
     "stop_rate": "stop_rate",
     "repetition_rate": "repetition_rate",
 }
+
+
+LOSSES = ("loss", "mean_token_accuracy", "entropy")  # of TRL's trainer
+
+
+def check_metric(training_args: TrainingArguments) -> None:
+    """Raise UserError for a ``--metric_for_best_model`` that no evaluation of this run gives."""
+    metric = training_args.metric_for_best_model
+    if training_args.eval_strategy == "no" or metric is None:
+        return
+    name = metric.removeprefix("eval_")
+    if name in LOGGED and not training_args.eval_generate:
+        raise UserError(f"--metric_for_best_model {metric} needs reading; leave --eval_generate False out")
+    if name not in (*LOGGED, *LOSSES):
+        known = [f"eval_{one}" for one in ((*LOGGED, *LOSSES) if training_args.eval_generate else LOSSES)]
+        close = difflib.get_close_matches(f"eval_{name}", known, n=1)
+        meant = f"did you mean {close[0]}?" if close else f"expected one of: {', '.join(known)}"
+        raise UserError(f"--metric_for_best_model {metric} is not a metric of this run; {meant}")
 
 
 @dataclass(frozen=True)
