@@ -26,8 +26,9 @@ from .model.loading import load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, show_settings
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import CURVE_FILE, SaveOnSignal
+from .training.model_card import write_card
 from .training.trainer import GlmOcrTrainer, create_trainer
-from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
+from .training.verdict import TUNED_READINGS, build_judge, build_probe, conclude, read_base, read_probe_again
 from .training_args import TrainingArguments
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def train(
         splits.train_tokens,
     )
     trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
+    trainer.data_name = data_args.dataset_name
     trainer.judge = build_judge(splits, collator.renderer, training_args, trainer.encoder)
     probe = build_probe(data_args, collator.renderer, training_args, trainer.encoder)
     base = read_base(trainer, checkpoint)
@@ -99,6 +101,7 @@ def train(
         facts["probe"] = read_probe_again(trainer, probe, probed, str(data_args.probe_dataset))
     if base:
         conclude(trainer, base, facts)
+        write_card(trainer, training_args.output_dir, TUNED_READINGS)
     return Path(training_args.output_dir)
 
 
