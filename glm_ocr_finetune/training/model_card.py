@@ -89,7 +89,7 @@ def describe(trainer: Any, directory: Path, readings: str | None) -> Card:
     adapters = getattr(model, "peft_config", {})
     return Card(
         location=trainer.args.hub_model_id or _location(Path(trainer.args.output_dir), directory),
-        sidecar=trainer.sidecar or Sidecar(model.name_or_path, DEFAULT_PROMPT, trainer.data_collator.prompt_format),
+        sidecar=trainer.sidecar or Sidecar(model.name_or_path, DEFAULT_PROMPT, _prompt_format(trainer.data_collator)),
         data=trainer.data_name,
         counts=(_count(trainer.train_dataset), _count(trainer.eval_dataset)),
         budget=PixelBudget.of(trainer.processing_class),
@@ -99,6 +99,11 @@ def describe(trainer: Any, directory: Path, readings: str | None) -> Card:
         scores=_scores(trainer, readings or f"step-{step}", step),
         step=step,
     )
+
+
+def _prompt_format(collator: Any) -> str:
+    """Of our own collator; somebody else's renders as servers do, or nobody knows."""
+    return str(getattr(getattr(collator, "renderer", None), "prompt_format", "serve"))
 
 
 def _step(trainer: Any, directory: Path) -> int:
