@@ -41,7 +41,7 @@ def evaluate(args: EvaluateArguments) -> int:
     """Score and print. Returns the exit code; under torchrun all ranks read, and the first one scores and writes."""
     settings = ScoringSettings(args.text_normalisation, args.cer_unit)  # type: ignore[arg-type]
     if not args.dataset_name and not args.predictions:
-        raise UserError("--dataset_name is required, or --predictions with a 'text' of its own in each line")
+        raise UserError("--dataset_name is required, unless each line of --predictions has its own 'text'")
     output = Path(args.output_dir)
     join_ranks()
     predictions = _predictions(args, output)
@@ -66,7 +66,7 @@ def _device_map(args: EvaluateArguments) -> str:
 
 def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
     if args.predictions and args.find_label_errors:
-        raise UserError("--find_label_errors True asks the model itself; leave --predictions out")
+        raise UserError("--find_label_errors True needs a model to read with: give --model instead of --predictions")
     if args.predictions and not args.dataset_name:
         return _paired(args, None, output)
     if args.predictions:
@@ -96,7 +96,7 @@ def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits:
     if args.find_label_errors:
         suspects = find_suspects(model, renderer, splits.train, readings, args.batch_size or 8)
         if is_main_process():
-            logger.info("labels by doubt, the most suspect first, in %s", write_suspects(suspects, output))
+            logger.info("labels ranked by suspicion, most suspicious first: %s", write_suspects(suspects, output))
     return readings
 
 
@@ -126,7 +126,8 @@ def _load(args: EvaluateArguments, renderer: PromptRenderer, output: Path) -> Sp
     if splits.set_aside and is_main_process():
         output.mkdir(parents=True, exist_ok=True)
         file = splits.write_set_aside(output)
-        logger.warning("set aside: %s; listed in %s", splits.set_aside_by_reason(), file)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
+        logger.warning("set aside: %s; listed in %s", reasons, file)
     return splits
 
 

@@ -18,7 +18,7 @@ from .data.collate import VLMDataCollator
 from .data.splits import Splits, load_splits
 from .data.survey import SetAside
 from .errors import UserError
-from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE
+from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS
 from .inputs.images import ImageError
 from .inputs.processor import load_processor
 from .inputs.prompt import PromptRenderer
@@ -30,6 +30,7 @@ from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import SaveOnSignal
 from .training.judge import check_metric
+from .training.model_card import write_card
 from .training.trainer import GlmOcrTrainer, create_trainer
 from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
 from .training_args import TrainingArguments
@@ -94,6 +95,7 @@ def train(
         splits.train_tokens,
     )
     trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
+    trainer.data_name = data_args.dataset_name
     trainer.judge = build_judge(splits, renderer, training_args, trainer.encoder)
     probe = build_probe(data_args, renderer, training_args, trainer.encoder)
     base = read_base(trainer, checkpoint)
@@ -105,6 +107,7 @@ def train(
         facts["probe"] = read_probe_again(trainer, probe, probed, str(data_args.probe_dataset))
     if base:
         conclude(trainer, base, facts)
+        write_card(trainer, training_args.output_dir, TUNED_READINGS)
     return Path(training_args.output_dir)
 
 

@@ -39,7 +39,7 @@ def show(model: Any, splits: Splits, collator: VLMDataCollator, training_args: T
     show_batch(out, batch, collator)
     if not bool((batch["labels"] != IGNORED).any(dim=1).all()):
         raise UserError("a sample of the first batch has no trained token; its label is empty after cleaning")
-    out.print("dry run: the batch is sound; nothing was trained or written")
+    out.print("dry run finished: the first batch is fine; nothing was trained or written")
 
 
 def parts_table(model: Any) -> Table:

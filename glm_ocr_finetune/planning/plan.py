@@ -37,11 +37,11 @@ PART_NAMES = {
     "trained": "weights, trained (fp32)",
     "gradients": "gradients",
     "optimizer": "optimizer",
-    "copies": "bf16 copies of autocast",
+    "copies": "bf16 copies made by autocast",
     "activations": "activations",
-    "layer": "backward pass of a layer",
-    "head": "head, a part of the vocabulary at a time",
-    "vision": "vision tower at work",
+    "layer": "backward pass of one layer",
+    "head": "LM head, one vocabulary chunk at a time",
+    "vision": "vision tower, while it encodes",
     "cache": "cache of image features",
     "overhead": "process and libraries",
 }
@@ -85,7 +85,7 @@ def show_plan(
     show_time(out, measured, plan, training_args)
     if on_gpu:
         out.print(f"measured peak on the GPU: {gigabytes(torch.cuda.max_memory_reserved())}")
-    out.print("plan: nothing was kept or written")
+    out.print("plan finished: the timed steps were thrown away, and nothing was written")
 
 
 def expected_memory(

@@ -143,8 +143,8 @@ def advice(chosen: Candidate | None, least: Memory, size: int) -> str:
     """What to type, or that nothing helps."""
     if chosen:
         return (
-            f"The first that fits in {USABLE:.0%} of it. Add to the command:\n  {chosen.flags()}\n"
-            "Counted from shapes for bf16 autocast, not measured; --plan alone measures on the machine it runs on."
+            f"The first that fits in {USABLE:.0%} of that is marked ->. Add these flags to your command:\n  {chosen.flags()}\n"
+            "Computed from the model's shapes for bf16 autocast, not measured; --plan without a size measures on this machine."
         )
     return (
         f"Nothing fits in {USABLE:.0%} of {gigabytes(size)}: the smallest needs {gigabytes(least.peak)}. "

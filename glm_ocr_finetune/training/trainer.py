@@ -27,6 +27,7 @@ from ..vision.encoder import VisionEncoder
 from .callbacks import DrawLoss, ReleaseTower
 from .forward import install
 from .judge import Judge, logged_metrics
+from .model_card import write_card
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +43,7 @@ class GlmOcrTrainer(SFTTrainer):
     """
 
     sidecar: Sidecar | None = None
+    data_name: str | None = None
     judge: Judge | None = None
     sample_lengths: np.ndarray | None = None
     encoder: VisionEncoder
@@ -114,6 +116,11 @@ class GlmOcrTrainer(SFTTrainer):
         save_processor(self.processing_class, directory)
         if self.sidecar:
             self.sidecar.write(directory)
+        write_card(self, directory)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """The card of this package in the place of TRL's; called at each checkpoint and before a push to the hub."""
+        write_card(self, self.args.output_dir)
 
     def _is_final(self, directory: Path) -> bool:
         return directory.resolve() == Path(self.args.output_dir).resolve()
