@@ -11,8 +11,7 @@ import pytest
 from drawing import WORDS, write_lines
 
 from glm_ocr_finetune.args import DataArguments
-from glm_ocr_finetune.data.collate import answer_of, prompt_of
-from glm_ocr_finetune.data.samples import format_for_vlm
+from glm_ocr_finetune.data.samples import format_for_vlm, sample_of
 from glm_ocr_finetune.data.splits import default_split, load_splits
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
@@ -23,19 +22,16 @@ def load(processor: Any, folder: Path, **given: Any) -> Any:
 
 
 def texts(samples: Any) -> list[str]:
-    return [answer_of(sample) for sample in samples]
+    return [sample_of(row).text for row in samples]
 
 
 @pytest.mark.parametrize("column", ["label", "text", "ground_truth"])
 def test_a_row_in_trl_s_form(column: str) -> None:
-    sample = format_for_vlm({"image": "a.png", column: 0, "prompt": None, "source": "x:1"}, "Read:")
-    assert (sample["images"], prompt_of(sample), answer_of(sample), sample["source"]) == (
-        ["a.png"],
-        "Read:",
-        "0",
-        "x:1",
-    )
-    assert [turn["role"] for turn in (*sample["prompt"], *sample["completion"])] == ["user", "assistant"]
+    row = format_for_vlm({"image": "a.png", column: 0, "prompt": None, "source": "x:1"}, "Read:")
+    sample = sample_of(row)
+    assert (sample.image, sample.prompt, sample.text, sample.source) == ("a.png", "Read:", "0", "x:1")
+    assert (sample.size, sample.key) == (None, None)
+    assert [turn["role"] for turn in (*row["prompt"], *row["completion"])] == ["user", "assistant"]
 
 
 def test_a_row_without_an_image_or_a_text_is_refused() -> None:

@@ -10,8 +10,10 @@ import pytest
 from drawing import draw_line
 
 from glm_ocr_finetune.data.collate import VLMDataCollator
+from glm_ocr_finetune.data.measure import Measured, measure
 from glm_ocr_finetune.data.samples import format_for_vlm
 from glm_ocr_finetune.data.survey import survey
+from glm_ocr_finetune.inputs.processor import PixelBudget
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.readers import load_rows
 
@@ -38,29 +40,32 @@ def rows(tmp_path: Path) -> Any:
     return load_rows(str(tmp_path), split="train")
 
 
+def measured(rows: Any, processor: Any) -> Measured:
+    return measure(rows, PromptRenderer(processor), PROMPT)
+
+
 def test_lengths_are_those_of_the_batches(rows: Any, processor: Any) -> None:
-    seen = survey(rows, PromptRenderer(processor), 1000, PROMPT)
+    budget, facts = PixelBudget.of(processor), measured(rows, processor)
+    seen = survey(facts, budget, 1000)
     assert seen.kept.tolist() == [0, 1, 2, 3]
-    assert seen.shrunk.tolist() == [False, False, True, False]
-    collator = VLMDataCollator(processor, max_length=1000)
+    assert seen.num_shrunk == 1
+    collator = VLMDataCollator(PromptRenderer(processor), max_length=1000)
     for index, tokens, image_tokens in zip(seen.kept, seen.num_tokens, seen.num_image_tokens, strict=True):
         encoded, pixels = collator.encode(format_for_vlm(rows[int(index)]))
         assert (len(encoded.input_ids), pixels.num_tokens) == (tokens, image_tokens)
-    whole = survey(rows, PromptRenderer(processor), None, PROMPT)
+    whole = survey(facts, budget, None)
     assert max(seen.num_tokens) <= 1000 < seen.longest_unshrunk == whole.num_tokens[2]
 
 
 def test_what_is_set_aside_says_where_and_why(rows: Any, processor: Any) -> None:
-    aside = survey(rows, PromptRenderer(processor), None, PROMPT).set_aside
-    assert [(row.source, row.reason) for row in aside] == [
-        ("train.jsonl:5", "empty_file"),
-        ("train.jsonl:6", "empty_label"),
-    ]
-    too_long = survey(rows, PromptRenderer(processor), 60, PROMPT).set_aside
-    assert [row.source for row in too_long if row.reason == "too_long"] == ["train.jsonl:3"]
+    budget, facts = PixelBudget.of(processor), measured(rows, processor)
+    aside = survey(facts, budget, None).rejected
+    assert {row: reason for row, (reason, _) in aside.items()} == {4: "empty_file", 5: "empty_label"}
+    too_long = survey(facts, budget, 60).rejected
+    assert [row for row, (reason, _) in too_long.items() if reason == "too_long"] == [2]
 
 
 def test_keys_tell_equal_images(rows: Any, processor: Any) -> None:
-    keys = survey(rows, PromptRenderer(processor), None, PROMPT, with_keys=True).keys
-    assert keys[0] == keys[3]
-    assert len(set(keys)) == 3
+    facts = measured(rows, processor)
+    assert facts.key(0) == facts.key(3)
+    assert len({facts.key(row) for row in range(4)}) == 3

@@ -10,6 +10,7 @@ import pytest
 from drawing import draw_line
 
 from glm_ocr_finetune.args import DataArguments
+from glm_ocr_finetune.data.samples import sample_of
 from glm_ocr_finetune.data.splits import load_splits
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.metrics import read_predictions
@@ -57,6 +58,6 @@ def test_an_image_that_has_gone_is_scored_as_read_empty(reader: Any, splits: Any
 
 
 def test_what_is_written_is_read_back(splits: Any, tmp_path: Path) -> None:
-    readings = [reading_of(sample, index) for index, sample in enumerate(splits.train)]
+    readings = [reading_of(sample_of(row)) for row in splits.train]
     write_predictions(readings, tmp_path / "new" / "predictions.jsonl")
     assert list(read_predictions(tmp_path / "new" / "predictions.jsonl").readings) == readings

@@ -8,13 +8,14 @@ from xml.etree import ElementTree
 
 from transformers import TrainerState
 
-from glm_ocr_finetune.training.callbacks import CURVE_FILE, DrawLoss
+from glm_ocr_finetune.folders import LOSS_CURVE_FILE
+from glm_ocr_finetune.training.callbacks import DrawLoss
 
 
 def draw(folder: Path, log: list[dict[str, float]], main: bool = True) -> Path:
     state = TrainerState(log_history=log, is_world_process_zero=main)
     DrawLoss().on_save(SimpleNamespace(output_dir=str(folder)), state, None)
-    return folder / CURVE_FILE
+    return folder / LOSS_CURVE_FILE
 
 
 def test_the_loss_is_drawn_with_its_evaluation(tmp_path: Path) -> None:

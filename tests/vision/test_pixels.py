@@ -10,18 +10,16 @@ import torch
 from drawing import draw_line
 from PIL import Image
 
-from glm_ocr_finetune.inputs.geometry import PIXELS_PER_TOKEN
+from glm_ocr_finetune.inputs.geometry import PATCH_SIDE, PIXELS_PER_TOKEN
 from glm_ocr_finetune.inputs.images import ImageError
 from glm_ocr_finetune.inputs.processor import PixelBudget
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.vision.cache import MemoryStore, VisionCache
 from glm_ocr_finetune.vision.pixels import (
-    PATCH_SIZE,
     SHRINK_FLOOR,
     TooLong,
     fit_image,
     image_to_pixels,
-    look_up,
     read_pixels,
 )
 
@@ -29,7 +27,7 @@ BUDGET = PixelBudget(6_272, 4_816_896)
 
 
 def test_a_token_is_two_by_two_patches() -> None:
-    assert PIXELS_PER_TOKEN == (2 * PATCH_SIZE) ** 2
+    assert PIXELS_PER_TOKEN == (2 * PATCH_SIDE) ** 2
 
 
 @pytest.mark.parametrize("max_length", range(300, 1700, 100))
@@ -60,12 +58,12 @@ def test_an_image_with_known_features_is_not_decoded(
     file = tmp_path / "a.png"
     draw_line("amber").save(file)
     cache = VisionCache("tower", MemoryStore(float("inf")))
-    fresh = look_up(str(file), processor, BUDGET, cache)
+    fresh = read_pixels(str(file), PromptRenderer(processor), cache, BUDGET)
     assert fresh.features is None
     assert fresh.key is not None
     cache.put(fresh.key, torch.ones(fresh.num_tokens, 3))
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
-    known = look_up(str(file), processor, BUDGET, cache)
+    known = read_pixels(str(file), PromptRenderer(processor), cache, BUDGET)
     assert known.patches is None
     assert torch.equal(known.grid_thw, fresh.grid_thw)
     assert known.features is not None
