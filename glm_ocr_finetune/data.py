@@ -18,7 +18,7 @@ from .errors import UserError
 from .images import ImageError, check_complete, content_key, read_size
 from .processor import PixelBudget
 from .prompt import PromptRenderer, messages_for
-from .readers import PROBLEMS, list_splits, load_rows
+from .readers import list_splits, load_rows, problem_in_words
 from .readers.columns import TEXT_COLUMNS
 from .split import split_rows
 from .text import clean_label
@@ -44,13 +44,16 @@ def format_for_vlm(sample: Mapping[str, Any], prompt: str = DEFAULT_PROMPT) -> d
     Raises:
         UserError: no image or no transcription is there. A label of 0 or "0" is a transcription.
     """
-    label = next((sample[name] for name in TEXT_COLUMNS if sample.get(name) is not None), None)
-    if label is None or sample.get("image") is None:
+    found = next((sample[name] for name in TEXT_COLUMNS if sample.get(name) is not None), None)
+    if found is None or sample.get("image") is None:
         raise UserError(f"a sample needs 'image' and one of {', '.join(TEXT_COLUMNS)}; found: {', '.join(sample)}")
+    label = clean_label(found)
+    if label.text is None:
+        raise UserError(f"a sample's label {str(found)[:40]!r} is no transcription: {label.reason}")
     row = {
         "images": [sample["image"]],
         "prompt": messages_for(sample.get("prompt") or prompt),
-        "completion": [{"role": "assistant", "content": [{"type": "text", "text": str(label)}]}],
+        "completion": [{"role": "assistant", "content": [{"type": "text", "text": label.text}]}],
     }
     return row | ({"source": sample["source"]} if "source" in sample else {})
 
@@ -298,15 +301,12 @@ def _measure(
 ) -> tuple[int, int, int]:
     """Text tokens of a row, image tokens as it is, and image tokens after the image was shrunk to fit."""
     if row["problem"]:
-        raise _Rejected(row["problem"], PROBLEMS[row["problem"]])
-    label = clean_label(row["text"])
-    if label.text is None:
-        raise _Rejected(str(label.reason))
+        raise _Rejected(row["problem"], problem_in_words(row))
     prompt = row["prompt"] or default_prompt
     try:
         height, width = read_size(row["image"])
         check_complete(row["image"])
-        text_tokens = renderer.num_text_tokens(prompt, label.text)
+        text_tokens = renderer.num_text_tokens(prompt, row["text"])
         fitted = fit_image(height, width, budget, text_tokens, max_length)
     except ImageError as error:
         raise _Rejected(error.reason, str(error)) from error

@@ -3,11 +3,13 @@
 ``load_rows`` yields a ``datasets.Dataset`` with the columns
 
 - ``image``: ``{"bytes", "path"}``, encoded; files stay on disk and are named by their absolute path
-- ``text``: the label as found (numbers as strings), or None
+- ``text``: the label as it is trained on, measured and compared with (``text.clean_label``), or None
 - ``prompt``: the row's own prompt, or None
 - ``source``: where the row comes from, for messages: ``manifest.jsonl:12`` (line, or item of a JSON list,
-  from 1; the file's name alone for a ``.gt.txt``) or ``train:12`` (index in the split, from 0)
+  from 1; the file's name alone for a text beside its image; ``#page=2`` behind it for a page of a TIFF) or
+  ``train:12`` (index in the split, from 0)
 - ``problem``: None, or why the row cannot be used: a key of ``PROBLEMS``
+- ``detail``: None, or the value that the problem is about; ``problem_in_words`` joins the two
 
 To add a format: a module with a function that maps a path to its splits, and a line in ``FORMATS``.
 """
@@ -22,15 +24,15 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from .hub import hub_splits, is_hub_id, read_hub_split
-from .rows import COLUMNS, PROBLEMS, ReadOptions
+from .rows import COLUMNS, PROBLEMS, ReadOptions, problem_in_words
 from .saved import saved_splits
 from .tables import SUFFIXES, canonical_split, table_splits
-from .text_pairs import text_pair_splits
+from .text_pairs import images_alone, text_pair_splits
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["COLUMNS", "PROBLEMS", "list_splits", "load_rows"]
+__all__ = ["COLUMNS", "PROBLEMS", "list_splits", "load_rows", "problem_in_words"]
 
 Splits = dict[str, "Callable[[], Dataset]"]
 """Split name -> function that reads its rows."""
@@ -44,7 +46,7 @@ FORMATS: tuple[Callable[[Path, Path, ReadOptions], Splits | None], ...] = (
 
 _LAYOUTS = (
     "metadata.csv or metadata.jsonl with a file_name column, manifest.jsonl, train/test files or folders of "
-    "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, or *.gt.txt beside images"
+    "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, a list of image<TAB>text, or NAME.gt.txt, NAME.txt or NAME.md beside images"
 )
 
 
@@ -91,7 +93,8 @@ def _local_splits(name: str, options: ReadOptions) -> Splits | None:
     path = _configured(path, options.config)
     splits = _splits_of(path, path if path.is_dir() else path.parent, options)
     if not splits:
-        raise UserError(f"{path} holds nothing to read: expected {_LAYOUTS}.")
+        alone = images_alone(path) if path.is_dir() else ""
+        raise UserError(f"{path} holds nothing to read: {alone}expected {_LAYOUTS}")
     return splits
 
 

@@ -3,48 +3,61 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import UserError
-from ..text import is_storable
+from ..text import MAX_LABEL_CHARACTERS, is_storable
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-COLUMNS = ("image", "text", "prompt", "source", "problem")
+COLUMNS = ("image", "text", "prompt", "source", "problem", "detail")
 
 PROBLEMS = {
     "no_image": "the row names no image",
     "several_images": "the row has more than one image",
-    "missing_image": "the image file does not exist",
+    "missing_image": "there is no such image file (--image_folder names the folder that paths start from)",
     "image_is_url": "the image is a URL; images are read from files only",
-    "path_outside_data_set": "the image's path leads out of the data set's folder and of the image folder",
+    "path_outside_data_set": "the image lies outside the data set's folder; allow its own with --image_folder",
     "invalid_path": "the image's path is not text that can be stored",
+    "invalid_image": "the image is neither base64 nor the pixels of one",
     "ambiguous_image": "images of different folders were looked for under one file name",
+    "several_pages": "the image has several pages, and the label is not a list of as many texts",
     "several_turns": "the conversation is not one user message and one answer",
     "system_message": "the conversation has a system message, which the prompt has no place for",
+    "empty_label": "the label is missing, empty or white space only",
     "label_not_text": "the label is a list, a mapping or a truth value",
+    "label_too_long": f"the label has more than {MAX_LABEL_CHARACTERS:,} characters",
+    "boxes_only": "the text beside the image holds boxes, not a transcription",
     "invalid_text": "the label or prompt is not valid Unicode",
+    "invalid_answer": "the label's gt_parse is not JSON",
     "invalid_record": "the line is not a JSON object, or has more cells than the header",
 }
 """Why a reader rejects a row, in words. ``missing_image`` is found again by ``images`` when a file vanishes later."""
 
-_VERSION = 1  # of the stored tables: raise it when the same files yield other rows
+_VERSION = 2  # of the stored tables: raise it when the same files yield other rows
 _BATCH = 1000
+_DETAIL = 300
+"""Characters of a value that are shown."""
 
 
 class Row(TypedDict):
-    """One sample. ``problem`` is a key of ``PROBLEMS`` or None; with a problem, text and prompt may be None."""
+    """One sample. ``problem`` is a key of ``PROBLEMS`` or None; with a problem, text and prompt may be None.
+
+    ``text`` is the label as it is trained on, from ``text.clean_label``. ``detail`` is the value that the problem
+    is about: the path that was tried, what stands there instead of a label.
+    """
 
     image: dict[str, Any] | None
     text: str | None
     prompt: str | None
     source: str
     problem: str | None
+    detail: str | None
 
 
 @dataclass(frozen=True)
@@ -63,15 +76,26 @@ def make_row(
     text: str | None = None,
     prompt: str | None = None,
     problem: str | None = None,
+    detail: str | None = None,
 ) -> Row:
     """A row that can be stored: strings that are not valid Unicode become problems, never exceptions."""
     path = (image or {}).get("path")
     if path is not None and not is_storable(path):
-        image, problem = None, "invalid_path"
+        image, problem, detail = None, "invalid_path", path
     if prompt is not None and not is_storable(prompt):
-        prompt, problem = None, problem or "invalid_text"
-    source = source.encode("utf-8", "backslashreplace").decode()
-    return Row(image=image, text=text, prompt=prompt, source=source, problem=problem)
+        problem, detail = (problem, detail) if problem else ("invalid_text", prompt)
+        prompt = None
+    shown = _storable(detail[:_DETAIL]) if problem and detail else None
+    return Row(image=image, text=text, prompt=prompt, source=_storable(source), problem=problem, detail=shown)
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def problem_in_words(row: Mapping[str, Any]) -> str:
+    """Why a row cannot be used, with the value that is the matter."""
+    return ": ".join(part for part in (PROBLEMS[row["problem"]], row["detail"]) if part)
 
 
 def row_features() -> Features:

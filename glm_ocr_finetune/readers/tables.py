@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from . import arrow_tables, text_tables
+from .json_files import IMAGE_NAME
 from .rows import ReadOptions
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def table_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Call
     all, the same in its folder ``data``. ``root`` is the data set's folder, which images must not leave.
     """
     if path.is_file():
-        splits = {"train": [path]} if path.suffix.lower() in SUFFIXES else {}
+        splits = {"train": [path]} if _is_table(path) else {}
     else:
         splits = _splits_in(path) or _splits_in(path / "data")
     return {split: partial(_read, files, root, options, split) for split, files in splits.items()} or None
@@ -65,10 +67,18 @@ def _splits_in(folder: Path) -> dict[str, list[Path]]:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    files = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.name not in _NOT_TABLES)
-    return sorted(file for file in files if file.is_file() and not file.name.startswith("."))
+    """The tables of a folder; lists of labels in ``.txt`` files only where there is no other."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    images = {os.path.splitext(name)[0] for name in names if IMAGE_NAME.fullmatch(name)}
+    files = [folder / name for name in names if name not in _NOT_TABLES and not name.startswith(".")]
+    tables = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
+    lists = [file for file in tables if file.suffix.lower() == ".txt"]
+    others = [file for file in tables if file not in lists]
+    return others or [file for file in lists if file.name.split(".")[0] not in images and _is_table(file)]
+
+
+def _is_table(file: Path) -> bool:
+    return file.suffix.lower() in arrow_tables.BUILDERS or text_tables.is_text_table(file)
 
 
 def _split_of(file: Path) -> str | None:
