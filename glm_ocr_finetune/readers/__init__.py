@@ -3,7 +3,7 @@
 ``load_rows`` yields a ``datasets.Dataset`` with the columns
 
 - ``image``: ``{"bytes", "path"}``, encoded; files stay on disk and are named by their absolute path
-- ``text``: the label as it is trained on, measured and compared with (``text.clean_label``), or None
+- ``text``: the label as it is trained on, measured and compared with (``labels.clean_label``), or None
 - ``prompt``: the row's own prompt, or None
 - ``source``: where the row comes from, for messages: ``manifest.jsonl:12`` (line, or item of a JSON list,
   from 1; the file's name alone for a text beside its image; ``#page=2`` behind it for a page of a TIFF) or

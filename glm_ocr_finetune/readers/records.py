@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import UserError
-from ..text import clean_label, label_as_found
+from ..inputs.labels import clean_label, label_as_found
 from .columns import Layout, find_layout, kinds_of_records
 from .conversations import Turn, read_question, read_turn
 from .donut import unwrapped

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import UserError
-from ..text import MAX_LABEL_CHARACTERS, is_storable
+from ..inputs.labels import MAX_LABEL_CHARACTERS, is_storable
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -48,7 +48,7 @@ _DETAIL = 300
 class Row(TypedDict):
     """One sample. ``problem`` is a key of ``PROBLEMS`` or None; with a problem, text and prompt may be None.
 
-    ``text`` is the label as it is trained on, from ``text.clean_label``. ``detail`` is the value that the problem
+    ``text`` is the label as it is trained on, from ``inputs.labels.clean_label``. ``detail`` is the value that the problem
     is about: the path that was tried, what stands there instead of a label.
     """
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from writing import read, write_objects
 
-from glm_ocr_finetune.images import open_upright
+from glm_ocr_finetune.inputs.images import open_upright
 
 PIXELS = [[0, 128, 255], [255, 128, 0]]
 

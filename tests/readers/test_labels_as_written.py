@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from writing import read, texts, write, write_objects
 
+from glm_ocr_finetune.inputs.labels import MAX_LABEL_CHARACTERS
 from glm_ocr_finetune.readers.donut import unwrapped
 from glm_ocr_finetune.readers.json_files import NumberText, parse_json, write_json
-from glm_ocr_finetune.text import MAX_LABEL_CHARACTERS
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_pages_of_a_tiff(tmp_path: Path) -> None:
     assert [row["problem"] or row["text"] for row in rows] == ["one", "two", "several_pages", "several_pages"]
     assert [row["source"] for row in rows] == ["a.txt#page=1", "a.txt#page=2", "b.txt", "c.txt"]
     assert rows[2]["detail"] == f"2 pages in {tmp_path / 'b.tif'}"
-    from glm_ocr_finetune.images import open_upright
+    from glm_ocr_finetune.inputs.images import open_upright
 
     assert [open_upright(row["image"]).getpixel((0, 0)) for row in rows[:2]] == [(0, 0, 0), (255, 255, 255)]
 
