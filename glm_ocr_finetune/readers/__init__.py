@@ -10,6 +10,8 @@
   ``train:12`` (index in the split, from 0)
 - ``problem``: None, or why the row cannot be used: a key of ``PROBLEMS``
 - ``detail``: None, or the value that the problem is about; ``problem_in_words`` joins the two
+- ``region``: None for the whole image, or the part of it that is meant: [x, y] points in pixels of the upright image
+- ``group``: the page or document that the row was cut from, or None when nothing is known of it
 
 To add a format: a module with a function that maps a path to its splits, and a line in ``FORMATS``.
 """

@@ -17,7 +17,7 @@ from .rows import COLUMNS, ReadOptions, Row, make_row, store_rows
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_log = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 
@@ -78,7 +78,7 @@ def _layout(table: Dataset, options: ReadOptions, where: str) -> Layout:
     feature = table.features[layout.text]
     names = getattr(feature, "names", None)
     if "float" in str(getattr(feature, "dtype", "")):
-        _log.warning("%s: the labels are stored as %s: 1.50 is read as 1.5, and 12 may be 12.0", where, feature.dtype)
+        logger.warning("%s: the labels are stored as %s: 1.50 is read as 1.5, and 12 may be 12.0", where, feature.dtype)
     return replace(layout, class_names=tuple(names)) if names else layout
 
 

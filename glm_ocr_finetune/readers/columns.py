@@ -13,7 +13,7 @@ from ..errors import UserError
 from .donut import is_wrapped
 from .rows import ReadOptions
 
-_log = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 
 Kind = Literal["text", "image", "list", "class", "other"]
 """What cells hold: text or numbers, encoded images, a list, a class id, or something else."""
@@ -173,7 +173,7 @@ def _text_column(kinds: Mapping[str, Kind], options: ReadOptions, where: str) ->
         return _existing(kinds, options.text_column, "--text_column", where)
     known = _all_known(kinds, TEXT_COLUMNS, ("text",))
     if len(known) > 1:
-        _log.warning(
+        logger.warning(
             "%s: reading the transcription from %r, not %s (--text_column)", where, known[0], _listed(known[1:])
         )
     if known:

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from ..errors import UserError
 
-_log = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -86,7 +86,7 @@ def _windows(file: Path) -> str:
     text = _western(file.read_bytes())
     if text is None:
         raise UserError(f"{file} is neither UTF-8 nor Western European Windows-1252; convert it to UTF-8")
-    _log.warning("%s is not UTF-8: read as Windows-1252; convert it to UTF-8 if letters come out wrong", file)
+    logger.warning("%s is not UTF-8: read as Windows-1252; convert it to UTF-8 if letters come out wrong", file)
     return "cp1252"
 
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from ..errors import UserError
 
-_log = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 _URL = re.compile(r"(?i)^(data:|[a-z][a-z0-9+.-]+://)")
 _FILE_URL = re.compile(r"(?i)^file://(?=/)")
 _ABSOLUTE = re.compile(r"^([A-Za-z]:)?[/\\]|^[A-Za-z]:")
@@ -65,7 +65,7 @@ class ImageFinder:
     def nothing_to_say(self) -> bool:
         """Whether every image was found under its own name; otherwise say once what was done instead."""
         if self.example is not None:
-            _log.warning(
+            logger.warning(
                 "%d image paths do not exist as written; read instead, e.g., %s -> %s "
                 "(--image_folder names the folder that they start from)",
                 self.elsewhere,

@@ -15,7 +15,7 @@ from ..inputs.labels import MAX_LABEL_CHARACTERS, is_storable
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-COLUMNS = ("image", "text", "prompt", "source", "problem", "detail")
+COLUMNS = ("image", "text", "prompt", "source", "problem", "detail", "region", "group")
 
 PROBLEMS = {
     "no_image": "the row names no image",
@@ -35,11 +35,17 @@ PROBLEMS = {
     "boxes_only": "the text beside the image holds boxes, not a transcription",
     "invalid_text": "the label or prompt is not valid Unicode",
     "invalid_answer": "the label's gt_parse is not JSON",
+    "not_transcribed": "there is no transcription",
+    "placeholder": "the label only marks text that is not transcribed (~~~, ###)",
+    "difficult": "its annotator marked the text as not readable",
+    "skipped": "its annotator skipped the task",
+    "bad_segmentation": "the segmentation is marked as wrong",
+    "no_coordinates": "no outline is given, so there is nothing to cut out; --level page needs none",
     "invalid_record": "the line is not a JSON object, or has more cells than the header",
 }
 """Why a reader rejects a row, in words. ``missing_image`` is found again by ``images`` when a file vanishes later."""
 
-_VERSION = 2  # of the stored tables: raise it when the same files yield other rows
+_VERSION = 4  # of the stored tables: raise it when the same files yield other rows
 _BATCH = 1000
 _DETAIL = 300
 """Characters of a value that are shown."""
@@ -48,8 +54,10 @@ _DETAIL = 300
 class Row(TypedDict):
     """One sample. ``problem`` is a key of ``PROBLEMS`` or None; with a problem, text and prompt may be None.
 
-    ``text`` is the label as it is trained on, from ``inputs.labels.clean_label``. ``detail`` is the value that the problem
-    is about: the path that was tried, what stands there instead of a label.
+    ``text`` is the label as it is trained on, from ``inputs.labels.clean_label``. ``detail`` is the value that the
+    problem is about: the path that was tried, what stands there instead of a label. ``region`` is a polygon of [x, y]
+    in pixels of the upright image, two points are a box, or None for all of it. ``group`` is the page or document that
+    the sample was cut from, relative to the data set, or None when nothing is known of it.
     """
 
     image: dict[str, Any] | None
@@ -58,6 +66,8 @@ class Row(TypedDict):
     source: str
     problem: str | None
     detail: str | None
+    region: list[list[float]] | None
+    group: str | None
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,8 @@ def make_row(
     prompt: str | None = None,
     problem: str | None = None,
     detail: str | None = None,
+    region: list[list[float]] | None = None,
+    group: str | None = None,
 ) -> Row:
     """A row that can be stored: strings that are not valid Unicode become problems, never exceptions."""
     path = (image or {}).get("path")
@@ -85,8 +97,22 @@ def make_row(
     if prompt is not None and not is_storable(prompt):
         problem, detail = (problem, detail) if problem else ("invalid_text", prompt)
         prompt = None
-    shown = _storable(detail[:_DETAIL]) if problem and detail else None
-    return Row(image=image, text=text, prompt=prompt, source=_storable(source), problem=problem, detail=shown)
+    return Row(
+        image=image,
+        text=text,
+        prompt=prompt,
+        source=_storable(source),
+        problem=problem,
+        detail=_storable(detail[:_DETAIL]) if problem and detail else None,
+        region=region,
+        group=None if group is None else _storable(group),
+    )
+
+
+def image_of(row: Mapping[str, Any]) -> Any:
+    """The image of a stored row as ``images`` takes it: with its region, when the row has one."""
+    image, region = row["image"], row.get("region")
+    return {**image, "region": region} if region and isinstance(image, dict) else image
 
 
 def _storable(text: str) -> str:
@@ -100,10 +126,10 @@ def problem_in_words(row: Mapping[str, Any]) -> str:
 
 def row_features() -> Features:
     """The columns' types; images stay encoded (``{"bytes", "path"}``)."""
-    from datasets import Features, Image, Value
+    from datasets import Features, Image, List, Value
 
-    texts = {name: Value("string") for name in COLUMNS[1:]}
-    return Features({"image": Image(decode=False), **texts})
+    others = {"image": Image(decode=False), "region": List(List(Value("float64")))}
+    return Features({name: others.get(name, Value("string")) for name in COLUMNS})
 
 
 def store_rows(rows: Iterable[Row], key: object, lasting: Callable[[], bool]) -> Dataset:
@@ -117,7 +143,7 @@ def store_rows(rows: Iterable[Row], key: object, lasting: Callable[[], bool]) ->
     from datasets import Dataset
     from datasets.fingerprint import Hasher
 
-    stored = _cache_folder() / f"{Hasher.hash((_VERSION, repr(key)))}.arrow"
+    stored = cache_folder() / f"{Hasher.hash((_VERSION, repr(key)))}.arrow"
     if not stored.exists():
         written = stored.with_suffix(f".{os.getpid()}.part")
         _write(rows, written)
@@ -133,7 +159,7 @@ def file_state(path: str | os.PathLike[str]) -> tuple[str, int, int]:
     return os.path.abspath(path), state.st_size, state.st_mtime_ns
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     import datasets
 
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "glm_ocr_finetune"

@@ -21,7 +21,7 @@ from .rows import ReadOptions, Row, make_row, store_rows
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_log = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 
 _GROUND_TRUTH = ".gt.txt"
 _TEXT_SUFFIXES = (_GROUND_TRUTH, ".txt", ".md")
@@ -136,9 +136,11 @@ class _Pairs:
     def nothing_to_say(self) -> bool:
         """Always False: there are as many texts as rows, and looking for changes would cost as much as reading."""
         if self.spare:
-            _log.warning("%d images have no text beside them and are left out, e.g. %s", len(self.spare), self.spare[0])
+            logger.warning(
+                "%d images have no text beside them and are left out, e.g. %s", len(self.spare), self.spare[0]
+            )
         if self.older:
-            _log.warning("%d texts are not UTF-8: read as Windows-1252, e.g. %s", len(self.older), self.older[0])
+            logger.warning("%d texts are not UTF-8: read as Windows-1252, e.g. %s", len(self.older), self.older[0])
         return False
 
 
