@@ -53,6 +53,14 @@ def read_csv(file: Path) -> Iterator[Item]:
             yield number, dict(zip(header, cells, strict=False)), None
 
 
+def is_table_of_text(file: Path) -> bool:
+    """Whether a ``.txt`` is a table: its first line names columns that are known, or an image before a text."""
+    with open_text(file) as stream:
+        line = next((line for line in stream if line.strip()), "")
+    known, images, cells = max(_score(line.split(mark)) for mark in _MARKS)
+    return cells > 1 and (known > 1 or (images > 0 and "\t" not in line))
+
+
 def _form_of(file: Path) -> _Form:
     with open_text(file) as stream:
         lines = (line.rstrip("\n") for line in stream)

@@ -37,25 +37,28 @@ def to_rows(record: Record, layout: Layout, finder: ImageFinder) -> Iterator[Row
     yield from rows_of(record.source, turn, image, found)
 
 
-def rows_of(source: str, turn: Turn, image: dict[str, Any] | None, found: Found) -> Iterator[Row]:
+def rows_of(
+    source: str, turn: Turn, image: dict[str, Any] | None, found: Found, group: str | None = None
+) -> Iterator[Row]:
     """The row of an image and its text, or those of the pages of a TIFF whose answer is a list of as many texts."""
     pages = page_numbers(image) if image and found.problem is None else []
     if image is None or not pages:
-        yield _row(source, turn, image, found)
+        yield _row(source, turn, image, found, group)
     elif isinstance(turn.answer, list) and len(turn.answer) == len(pages):
         for number, text in zip(pages, turn.answer, strict=True):
-            yield _row(f"{source}#page={number + 1}", replace(turn, answer=text), *read_page(image, number))
+            page, read = read_page(image, number)
+            yield _row(f"{source}#page={number + 1}", replace(turn, answer=text), page, read, group or source)
     else:
         problem, detail = turn.problem or "several_pages", f"{len(pages)} pages in {image['path']}"
         yield make_row(source, image, None, turn.prompt, problem, detail)
 
 
-def _row(source: str, turn: Turn, image: dict[str, Any] | None, found: Found) -> Row:
+def _row(source: str, turn: Turn, image: dict[str, Any] | None, found: Found, group: str | None) -> Row:
     """One row. Of several problems the first is kept: conversation, label, then image."""
     text, problem, detail = _label(turn)
     if problem is None:
         problem, detail = found.problem, found.detail
-    return make_row(source, image, text, turn.prompt, problem, detail)
+    return make_row(source, image, text, turn.prompt, problem, detail, group=group)
 
 
 def _label(turn: Turn) -> tuple[str | None, str | None, str | None]:

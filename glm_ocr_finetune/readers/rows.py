@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -23,6 +22,7 @@ PROBLEMS = {
     "missing_image": "there is no such image file (--image_folder names the folder that paths start from)",
     "image_is_url": "the image is a URL; images are read from files only",
     "path_outside_data_set": "the image lies outside the data set's folder; allow its own with --image_folder",
+    "member_too_large": "a file of the archive is too large to be read into memory",
     "invalid_path": "the image's path is not text that can be stored",
     "invalid_image": "the image is neither base64 nor the pixels of one",
     "ambiguous_image": "images of different folders were looked for under one file name",
@@ -40,6 +40,9 @@ PROBLEMS = {
     "difficult": "its annotator marked the text as not readable",
     "skipped": "its annotator skipped the task",
     "bad_segmentation": "the segmentation is marked as wrong",
+    "rotated_page": "the page's text is for a page turned upright (rotation_correction)",
+    "empty_page": "the page has neither lines nor text",
+    "unpaired_boxes": "there are not as many texts as boxes; export as JSON, which joins them",
     "no_coordinates": "no outline is given, so there is nothing to cut out; --level page needs none",
     "invalid_record": "the line is not a JSON object, or has more cells than the header",
 }
@@ -47,6 +50,7 @@ PROBLEMS = {
 
 _VERSION = 4  # of the stored tables: raise it when the same files yield other rows
 _BATCH = 1000
+_BATCH_BYTES = 32 << 20
 _DETAIL = 300
 """Characters of a value that are shown."""
 
@@ -78,6 +82,7 @@ class ReadOptions:
     image_column: str | None = None
     text_column: str | None = None
     image_folder: str | None = None
+    data_format: str | None = None
 
 
 def make_row(
@@ -113,6 +118,11 @@ def image_of(row: Mapping[str, Any]) -> Any:
     """The image of a stored row as ``images`` takes it: with its region, when the row has one."""
     image, region = row["image"], row.get("region")
     return {**image, "region": region} if region and isinstance(image, dict) else image
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 page``, ``14 pages``"""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _storable(text: str) -> str:
@@ -182,6 +192,14 @@ def _write(rows: Iterable[Row], path: Path) -> None:
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    rest = iter(rows)
-    while batch := list(islice(rest, _BATCH)):
+    """Rows by the thousand, or fewer where they hold their images."""
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len((row["image"] or {}).get("bytes") or b"")
+        if len(batch) == _BATCH or size > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -12,17 +13,19 @@ from typing import TYPE_CHECKING
 from ..errors import UserError
 from . import arrow_tables, text_tables
 from .json_files import IMAGE_NAME
-from .rows import ReadOptions
+from .rows import ReadOptions, counted
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+logger = logging.getLogger(__name__)
+
 SUFFIXES = text_tables.SUFFIXES + tuple(arrow_tables.BUILDERS)
 
 _SPLIT_WORDS = {
-    "train": ("train", "training"),
+    "train": ("train", "training", "training_data"),
     "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
+    "test": ("test", "testing", "testing_data", "eval", "evaluation"),
 }
 _CANONICAL = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
 _SPLIT_IN_NAME = re.compile(rf"(?i)(?:^|[-_. ])({'|'.join(_CANONICAL)})(?:[-_. \d]|$)")
@@ -57,7 +60,7 @@ def _splits_in(folder: Path) -> dict[str, list[Path]]:
     tables = _tables_in(folder)
     splits: dict[str, list[Path]] = {}
     for file in tables:
-        split = _split_of(file)
+        split = split_of(file)
         if split is not None:
             splits.setdefault(split, []).append(file)
     if splits or not tables:
@@ -67,7 +70,7 @@ def _splits_in(folder: Path) -> dict[str, list[Path]]:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    """The tables of a folder; lists of labels in ``.txt`` files only where there is no other."""
+    """The tables of a folder; those in ``.txt`` files only where there is no other."""
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     images = {os.path.splitext(name)[0] for name in names if IMAGE_NAME.fullmatch(name)}
     files = [folder / name for name in names if name not in _NOT_TABLES and not name.startswith(".")]
@@ -81,7 +84,8 @@ def _is_table(file: Path) -> bool:
     return file.suffix.lower() in arrow_tables.BUILDERS or text_tables.is_text_table(file)
 
 
-def _split_of(file: Path) -> str | None:
+def split_of(file: Path) -> str | None:
+    """The split that a file's name tells: ``test`` of ``test-00000-of-00002.parquet`` and of ``rec_gt_test.txt``."""
     shard = _SHARD.fullmatch(file.stem)
     if shard:
         return canonical_split(shard[1])
@@ -95,7 +99,11 @@ def _read(files: list[Path], root: Path, options: ReadOptions, split: str) -> Da
         raise UserError(f"{root} holds tables of several kinds ({where}); give one of them as --dataset_name.")
     if files[0].suffix.lower() in text_tables.SUFFIXES:
         return text_tables.read_text_tables(files, root, options, where)
-    return arrow_tables.read_arrow_files(files, root, options, split, where)
+    rows = arrow_tables.read_arrow_files(files, root, options, split, where)
+    logger.info(
+        "read as: %s, %s", arrow_tables.BUILDERS[files[0].suffix.lower()].capitalize(), counted(len(rows), "row")
+    )
+    return rows
 
 
 def _described(files: list[Path], root: Path) -> str:

@@ -16,7 +16,8 @@ from .encodings import decoded
 from .json_files import IMAGE_NAME
 from .paths import ImageFinder, folded, image_finder
 from .records import rows_of
-from .rows import ReadOptions, Row, make_row, store_rows
+from .rows import ReadOptions, Row, counted, make_row, store_rows
+from .stems import images_by_stem
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,9 +27,6 @@ logger = logging.getLogger(__name__)
 _GROUND_TRUTH = ".gt.txt"
 _TEXT_SUFFIXES = (_GROUND_TRUTH, ".txt", ".md")
 """The first that stands beside images is read everywhere: what an OCR program wrote to ``.txt`` is no truth."""
-_PREPARED = (".bin", ".nrm")
-"""Second suffixes of OCRopus's binarised and grey images; the image without one is preferred."""
-_PREFERRED = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _NOTES = ("readme", "license", "licence", "copying", "notice", "changelog")
 _FOREIGN_FOLDERS = ("__MACOSX",)
 _BOXES = re.compile(r"\d+(\s+[01]?\.\d{3,}){4,}|(\d+(\.\d+)?,){8}.*")
@@ -48,7 +46,7 @@ def _text_suffix(top: Path) -> str | None:
     for _, files in _folders(top):
         if any(name.lower().endswith(_GROUND_TRUTH) for name in files):
             return _GROUND_TRUTH
-        images = _images_by_stem(files)
+        images = images_by_stem(files)
         seen |= {suffix for name in files if (suffix := _suffix(name)) and folded(name[: -len(suffix)]) in images}
     return next((suffix for suffix in _TEXT_SUFFIXES if suffix in seen), None)
 
@@ -62,23 +60,6 @@ def _folders(top: Path) -> Iterator[tuple[str, list[str]]]:
     for folder, subfolders, files in os.walk(top):
         subfolders[:] = sorted(name for name in subfolders if name not in _FOREIGN_FOLDERS and name[0] != ".")
         yield folder, sorted(name for name in files if not name.startswith("."))
-
-
-def _images_by_stem(files: list[str]) -> dict[str, str]:
-    """Folded stem -> name of its image."""
-    images = [name for name in files if IMAGE_NAME.fullmatch(name)]
-    return {folded(_stem(name)): name for name in sorted(images, key=_rank, reverse=True)}
-
-
-def _stem(image: str) -> str:
-    stem, second = os.path.splitext(os.path.splitext(image)[0])
-    return stem if second.lower() in _PREPARED else stem + second
-
-
-def _rank(image: str) -> tuple[bool, int, str]:
-    stem, suffix = os.path.splitext(image.lower())
-    place = _PREFERRED.index(suffix) if suffix in _PREFERRED else len(_PREFERRED)
-    return stem.endswith(_PREPARED), place, image
 
 
 def images_alone(top: Path) -> str:
@@ -102,7 +83,7 @@ class _Pairs:
     def rows(self, top: Path) -> Iterator[Row]:
         """The rows of a folder and those below it, in the order of their names."""
         for folder, files in _folders(top):
-            images = _images_by_stem(files)
+            images = images_by_stem(files)
             for name in files:
                 if _suffix(name) == self.suffix:
                     image = images.pop(folded(name[: -len(self.suffix)]), None)
@@ -146,4 +127,6 @@ class _Pairs:
 
 def _read(folder: Path, root: Path, suffix: str, options: ReadOptions) -> Dataset:
     pairs = _Pairs(image_finder([str(root)], options.image_folder), root, suffix)
-    return store_rows(pairs.rows(folder), ("text pairs", str(folder)), pairs.nothing_to_say)
+    rows = store_rows(pairs.rows(folder), ("text pairs", str(folder)), pairs.nothing_to_say)
+    logger.info("read as: images with %s beside them, %s", suffix, counted(len(rows), "row"))
+    return rows

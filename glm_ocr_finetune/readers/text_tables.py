@@ -1,4 +1,4 @@
-"""JSON Lines, JSON lists, CSV, TSV and lists of labels: read record by record, everything in CSV as text.
+"""JSON Lines, JSON lists, CSV and TSV: read record by record, everything in CSV as text.
 
 ``datasets`` has builders for these, but they guess types from the values ("007" would become 7, the
 label "NA" a missing one, "12" beside an empty cell 12.0), lose the line numbers, and stop at the first
@@ -7,22 +7,25 @@ line with a lone surrogate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from .columns import Layout, find_layout, kinds_of_records
-from .csv_files import read_csv
+from .csv_files import is_table_of_text, read_csv
 from .json_files import read_json
-from .label_lists import is_label_list, read_label_list
 from .paths import image_finder
 from .records import Record, to_rows
-from .rows import ReadOptions, file_state, store_rows
+from .rows import ReadOptions, counted, file_state, store_rows
+from .xlsx_files import read_xlsx
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+logger = logging.getLogger(__name__)
 
 _READERS = {
     ".jsonl": read_json,
@@ -30,7 +33,9 @@ _READERS = {
     ".json": read_json,
     ".csv": read_csv,
     ".tsv": read_csv,
-    ".txt": read_label_list,
+    ".txt": read_csv,
+    ".xlsx": read_xlsx,
+    ".xlsm": read_xlsx,
 }
 SUFFIXES = tuple(_READERS)
 
@@ -42,7 +47,7 @@ _SAMPLE = 1000
 
 def is_text_table(file: Path) -> bool:
     """Whether a file is one of these: by its suffix, and a ``.txt`` by its first line."""
-    return file.suffix.lower() in _DATA_SUFFIXES or (file.suffix.lower() == ".txt" and is_label_list(file))
+    return file.suffix.lower() in _DATA_SUFFIXES or (file.suffix.lower() == ".txt" and is_table_of_text(file))
 
 
 def read_text_tables(files: list[Path], root: Path, options: ReadOptions, where: str) -> Dataset:
@@ -56,7 +61,21 @@ def read_text_tables(files: list[Path], root: Path, options: ReadOptions, where:
     finder = image_finder([str(root)], options.image_folder, lenient=layout.is_conversation)
     rows = chain.from_iterable(to_rows(record, layout, finder) for record in chain(sample, records))
     key = ([file_state(file) for file in files], str(root.absolute()), layout, options)
-    return store_rows(rows, key, finder.nothing_to_say)
+    table = store_rows(rows, key, finder.nothing_to_say)
+    logger.info("read as: %s, %s", _title(files[0], sample, layout), counted(len(table), "row"))
+    return table
+
+
+def _title(file: Path, sample: Sequence[Record], layout: Layout) -> str:
+    """What the records are called: by what stands in them, else by the kind of file."""
+    labels = [record.values.get(layout.text) for record in sample[:20] if record.values]
+    if layout.is_conversation:
+        return "conversations"
+    if any(isinstance(label, Mapping) or '"gt_parse' in str(label) for label in labels):
+        return "Donut metadata (gt_parse), JSON answers where it is not one text_sequence"
+    return {".csv": "CSV", ".tsv": "TSV", ".txt": "a table of text", ".xlsx": "Excel", ".xlsm": "Excel"}.get(
+        file.suffix.lower(), "JSON"
+    )
 
 
 def _layout(sample: Sequence[Record], options: ReadOptions, where: str) -> Layout:

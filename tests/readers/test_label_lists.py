@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from writing import read, texts, write
@@ -59,7 +61,45 @@ def test_texts_that_are_no_lists(text: str, folder: Path) -> None:
         read(write(folder / "notes.txt", text))
 
 
-def test_boxes_on_pages_are_no_lines(folder: Path) -> None:
-    line = 'images/0.png\t[{"transcription": "a", "points": [[0, 0], [9, 0], [9, 9], [0, 9]]}]\n'
-    with pytest.raises(UserError, match="Label.txt:1 holds boxes on a page"):
-        read(write(folder / "Label.txt", line))
+BOX = {"transcription": "amber", "points": [[1, 2], [30, 2], [30, 9], [1, 9]]}
+
+
+def boxes(*pieces: Any) -> str:
+    return f"set/images/0.png\t{json.dumps(pieces)}\n"
+
+
+def test_boxes_on_pages(folder: Path) -> None:
+    marked = [BOX | {"difficult": True}, BOX | {"transcription": "###"}, BOX | {"transcription": ""}]
+    odd = [BOX | {"points": [[1, 2]]}, {"transcription": "no outline"}, "no box", BOX | {"transcription": 1.5}]
+    path = write(folder / "Label.txt", boxes(BOX | {"difficult": False}, *marked, *odd))
+    rows = read(path)
+    assert [row["problem"] or row["text"] for row in rows] == [
+        "amber",
+        "difficult",
+        "placeholder",
+        "empty_label",
+        "no_coordinates",
+        "no_coordinates",
+        "invalid_record",
+        "1.5",
+    ]
+    assert rows[0]["region"] == [[1, 2], [30, 2], [30, 9], [1, 9]]
+    assert rows[0]["image"]["path"] == str(folder / "images" / "0.png")
+    assert (rows[0]["source"], rows[0]["group"]) == ("Label.txt:1:1", "set/images/0.png")
+
+
+def test_damaged_boxes_are_one_row_each(folder: Path) -> None:
+    broken = 'images/0.png\t[{"transcription": "a", "points"\n'
+    rows = read(write(folder / "Label.txt", boxes(BOX) + broken + "images/1.png\t[]\n" + boxes(BOX)))
+    assert [row["problem"] for row in rows] == [None, "invalid_record", "empty_page", None]
+    assert "Expecting ':' delimiter" in rows[1]["detail"]
+
+
+def test_boxes_are_read_before_the_lines_cut_from_them(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(folder / "Label.txt", boxes(BOX))
+    write(folder / "rec_gt.txt", "images/1.png\tcut\n")
+    write(folder / "fileState.txt", "C:\\set\\images\\0.png\t1\n")
+    with caplog.at_level("INFO"):
+        assert texts(folder) == ["amber"]
+    assert "not the lists of cut lines: rec_gt.txt" in caplog.text
+    assert "read as: PaddleOCR boxes with texts, 1 row" in caplog.text
