@@ -9,6 +9,7 @@ from typing import Any
 from ..args import DEFAULT_PROMPT
 from ..errors import UserError
 from ..inputs.images import AnyImage, read_size
+from ..inputs.labels import clean_label
 from ..inputs.prompt import messages_for
 from ..readers.columns import TEXT_COLUMNS
 
@@ -62,12 +63,15 @@ def format_for_vlm(sample: Mapping[str, Any], prompt: str = DEFAULT_PROMPT) -> d
     Raises:
         UserError: no image or no transcription is there. A label of 0 or "0" is a transcription.
     """
-    label = next((sample[name] for name in TEXT_COLUMNS if sample.get(name) is not None), None)
-    if label is None or sample.get("image") is None:
+    found = next((sample[name] for name in TEXT_COLUMNS if sample.get(name) is not None), None)
+    if found is None or sample.get("image") is None:
         raise UserError(f"a sample needs 'image' and one of {', '.join(TEXT_COLUMNS)}; found: {', '.join(sample)}")
+    label = clean_label(found)
+    if label.text is None:
+        raise UserError(f"a sample's label {str(found)[:40]!r} is no transcription: {label.reason}")
     row = {
         "images": [sample["image"]],
         "prompt": messages_for(sample.get("prompt") or prompt),
-        "completion": [{"role": "assistant", "content": [{"type": "text", "text": str(label)}]}],
+        "completion": [{"role": "assistant", "content": [{"type": "text", "text": label.text}]}],
     }
     return row | ({"source": sample["source"]} if "source" in sample else {})

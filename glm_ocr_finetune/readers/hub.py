@@ -84,6 +84,8 @@ def _offline_without_network() -> Iterator[None]:
 def _check_images_are_there(table: Dataset, options: ReadOptions, name: str) -> None:
     """Raise ``UserError`` when the table only names image files, which loading it does not fetch."""
     column = find_layout(kinds_of_features(table.features), options, name).image
+    if column is None:
+        return
     cells = [table.features[column], getattr(table.features[column], "feature", None)]
     if options.image_folder is None and any(
         getattr(cell, "dtype", None) in ("string", "large_string") for cell in cells

@@ -198,7 +198,8 @@ def test_numbers_are_labels_and_null_is_none(folder: Path) -> None:
     rows = [{"image": "images/0.png", "label": label} for label in labels]
     read = load_rows(str(write_lines(folder / "rows.jsonl", rows)), split="train")
     assert read["text"][:] == ["0", "12", "3.5", None, None, None, "text"]
-    assert read["problem"][:] == [None, None, None, None, "label_not_text", "label_not_text", None]
+    assert read["problem"][:] == [None, None, None, "empty_label", "label_not_text", "label_not_text", None]
+    assert read["detail"][:] == [None, None, None, None, "True", "['a']", None]
 
 
 def test_numbers_in_parquet_are_labels(folder: Path) -> None:
@@ -220,21 +221,25 @@ def test_bad_lines_are_rows_with_a_problem(folder: Path) -> None:
         "invalid_record",
         "invalid_record",
         "invalid_text",
-        None,
+        "invalid_text",
         "invalid_path",
         "invalid_record",
     ]
-    assert rows["text"][4] == "a\0b"
+    assert rows["detail"][1:3] == [
+        "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        "'[1]' is not an object",
+    ]
 
 
 def test_paths_stay_inside_the_data_set(folder: Path) -> None:
     secret = folder.parent / "secret.png"
     shutil.copy(folder / "images" / "0.png", secret)
     names = ["../secret.png", str(secret), "images/../../secret.png", "images/../images/0.png", "/etc/passwd"]
-    names += ["https://example.org/a.png", "file:///etc/passwd", "", "images/9.png"]
+    names += ["https://example.org/a.png", "file:///etc/passwd", "", "images/9.png", "//nowhere/at/all.png"]
     rows = [{"image": name, "text": "x"} for name in names]
     outside = "path_outside_data_set"
-    expected = [outside, outside, outside, None, outside, "image_is_url", "image_is_url", "no_image", "missing_image"]
+    expected = [outside, outside, outside, None, outside, "image_is_url", outside, "no_image"]
+    expected += ["missing_image", "missing_image"]
     path = write_lines(folder / "rows.jsonl", rows)
     assert load_rows(str(path), split="train")["problem"][:] == expected
     opened = load_rows(str(path), split="train", image_folder=str(folder.parent))
@@ -346,7 +351,9 @@ def test_sharegpt_looks_for_images_elsewhere_and_says_so(folder: Path, caplog: p
             rows = load_rows(str(path), split="train")
         assert rows["problem"][:] == [None] * 3
         assert rows["image"][1]["path"] == str(folder / "images" / "1.png")
-        assert [record.getMessage().startswith("3 images are not where") for record in caplog.records] == [True]
+        assert [
+            record.getMessage().startswith("3 image paths do not exist as written") for record in caplog.records
+        ] == [True]
 
 
 def test_one_file_name_for_two_images_is_ambiguous(folder: Path) -> None:
@@ -433,7 +440,9 @@ def test_class_ids_are_no_transcriptions(folder: Path) -> None:
 
 
 def test_images_alone_are_not_a_data_set(folder: Path) -> None:
-    with pytest.raises(UserError, match="holds nothing to read: expected metadata.csv"):
+    with pytest.raises(
+        UserError, match="holds nothing to read: 4 images, but no text beside any of them; expected metadata.csv"
+    ):
         load_rows(str(folder), split="train")
 
 
