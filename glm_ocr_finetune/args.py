@@ -18,6 +18,7 @@ PROMPT_FORMATS = ("serve", "no_think")
 NORMALISATIONS = ("none", "nfc", "nfc_case", "nfc_case_punct")
 CER_UNITS = ("grapheme", "codepoint")
 CACHES = ("auto", "off", "memory", "disk")
+LEVELS = ("line", "region", "page")
 
 
 def arg(default: Any, help: str, choices: tuple[str, ...] | None = None, bare: str | None = None) -> Any:
@@ -66,6 +67,7 @@ class DataArguments:
     image_folder: str | None = arg(None, "Folder that relative image paths start from. Default: where the file lies.")
     image_column: str | None = arg(None, "Column with the image. Default: detected.")
     text_column: str | None = arg(None, "Column with the transcription. Default: detected.")
+    level: str | None = arg(None, "What becomes a sample of page formats. Default: lines where there are.", LEVELS)
     train_split: str = arg("train", "Split to train on.")
     eval_split: str | None = arg(None, "Split to evaluate on, when the data set has one.")
     eval_split_size: float = arg(0.1, "Share of the training split kept for evaluation when --eval_split is not given.")
@@ -191,6 +193,7 @@ class EvaluateArguments:
     image_folder: str | None = arg(None, "Folder that relative image paths start from. Default: where the file lies.")
     image_column: str | None = arg(None, "Column with the image. Default: detected.")
     text_column: str | None = arg(None, "Column with the transcription. Default: detected.")
+    level: str | None = arg(None, "What becomes a sample of page formats. Default: lines where there are.", LEVELS)
     max_samples: int | None = arg(None, "Read only the first N samples.")
     find_label_errors: bool = arg(
         False, "Also rank the labels that the model contradicts with confidence, in suspects.jsonl."

@@ -20,6 +20,7 @@ from .processor import PixelBudget
 from .prompt import PromptRenderer, messages_for
 from .readers import PROBLEMS, list_splits, load_rows
 from .readers.columns import TEXT_COLUMNS
+from .readers.rows import image_of
 from .split import split_rows
 from .text import clean_label
 
@@ -38,8 +39,8 @@ def format_for_vlm(sample: Mapping[str, Any], prompt: str = DEFAULT_PROMPT) -> d
             ``readers.columns.TEXT_COLUMNS``); its own ``prompt`` wins over the argument.
 
     Returns:
-        ``images`` (a list of one image as found), ``prompt`` and ``completion`` (one chat message each), and
-        ``source`` where the row has one.
+        ``images`` (a list of one image as found, with its ``region`` where the row has one), ``prompt`` and
+        ``completion`` (one chat message each), and ``source`` and ``group`` where the row has them.
 
     Raises:
         UserError: no image or no transcription is there. A label of 0 or "0" is a transcription.
@@ -48,11 +49,11 @@ def format_for_vlm(sample: Mapping[str, Any], prompt: str = DEFAULT_PROMPT) -> d
     if label is None or sample.get("image") is None:
         raise UserError(f"a sample needs 'image' and one of {', '.join(TEXT_COLUMNS)}; found: {', '.join(sample)}")
     row = {
-        "images": [sample["image"]],
+        "images": [image_of(sample)],
         "prompt": messages_for(sample.get("prompt") or prompt),
         "completion": [{"role": "assistant", "content": [{"type": "text", "text": str(label)}]}],
     }
-    return row | ({"source": sample["source"]} if "source" in sample else {})
+    return row | {name: sample[name] for name in ("source", "group") if name in sample}
 
 
 def _format_batch(batch: Mapping[str, Sequence[Any]], prompt: str) -> dict[str, list[Any]]:
@@ -81,7 +82,7 @@ class Survey:
         num_image_tokens: how many of them are image tokens, int32.
         shrunk: whether the image of each kept row is shrunk to fit ``max_length``, bool.
         longest_unshrunk: tokens of the longest sequence, had no image been shrunk.
-        keys: digest of each kept row's encoded image, when asked for.
+        keys: the group of each kept row, or else the digest of its encoded image, when asked for.
         set_aside: the other rows.
     """
 
@@ -150,7 +151,7 @@ def load_splits(
     if automatic:
         train, held_out = split_rows(seen.keys, data_args.eval_split_size, seed)
         if not len(held_out):
-            notes.append("no evaluation: too few different images to hold any back (--eval_split_size)")
+            notes.append("no evaluation: too few different images or pages to hold any back (--eval_split_size)")
     formatted = partial(_formatted, prompt=data_args.prompt)
     splits = Splits(
         train=formatted(rows, seen.kept[train]),
@@ -229,6 +230,7 @@ def _rows(data_args: DataArguments, split: str) -> Dataset:
         image_column=data_args.image_column,
         text_column=data_args.text_column,
         image_folder=data_args.image_folder,
+        level=data_args.level,
     )
     return rows.select(range(min(len(rows), data_args.max_samples))) if data_args.max_samples else rows
 
@@ -263,7 +265,7 @@ def survey(
         shrunk.append(fitted < full)
         longest = max(longest, text + full)
         if with_keys:
-            keys.append(content_key(row["image"]))
+            keys.append(row["group"].encode() if row["group"] else content_key(row["image"]))
     return Survey(
         kept=np.array(kept, dtype=np.int64),
         num_tokens=np.array(tokens, np.int32),
@@ -304,8 +306,9 @@ def _measure(
         raise _Rejected(str(label.reason))
     prompt = row["prompt"] or default_prompt
     try:
-        height, width = read_size(row["image"])
-        check_complete(row["image"])
+        image = image_of(row)
+        height, width = read_size(image)
+        check_complete(image)
         text_tokens = renderer.num_text_tokens(prompt, label.text)
         fitted = fit_image(height, width, budget, text_tokens, max_length)
     except ImageError as error:

@@ -137,6 +137,7 @@ def _reading(sample: Mapping[str, Any], index: int, answer: Generated | None = N
         prompt=prompt_of(sample),
         source=source.rsplit(":", 1)[0],
         image=image.get("path") if isinstance(image, dict) else None,
+        document=sample.get("group"),
     )
 
 
@@ -255,6 +256,7 @@ def _load(args: EvaluateArguments, renderer: PromptRenderer, output: Path) -> Sp
         image_folder=args.image_folder,
         image_column=args.image_column,
         text_column=args.text_column,
+        level=args.level,
         train_split=split,
         max_samples=args.max_samples,
         prompt=args.prompt,

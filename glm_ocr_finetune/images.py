@@ -10,7 +10,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+
+from .regions import Region, RegionError, box_of, cut
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +34,10 @@ This is also Pillow's own bound (half a gigabyte of RGB). A sheet of A0 at 300 d
 """
 
 ImageSource = dict[str, Any]
-"""``{"bytes": bytes | None, "path": str | None}``, as ``datasets.Image(decode=False)`` yields."""
+"""``{"bytes": bytes | None, "path": str | None}``, as ``datasets.Image(decode=False)`` yields.
+
+With a ``"region"`` (see ``regions``) it is that part of the upright page alone.
+"""
 
 AnyImage = ImageSource | str | Path | bytes | Image.Image
 
@@ -66,6 +71,10 @@ _UPRIGHT = {
 }
 _TAIL = 65536  # cameras and editors append to a file, so its end mark is looked for in this many bytes
 _ENDS = {b"\x89PNG\r\n\x1a\n": b"IEND", b"\xff\xd8": b"\xff\xd9"}  # how PNG and JPEG files start and end
+_FILES_KNOWN = 4096
+"""Files of which size and digest are remembered, since many regions are cut from one page."""
+_KEPT_PIXELS = 40_000_000
+"""The page decoded last is kept up to this size, an A4 sheet at 600 dpi in 120 MB: its next line follows."""
 _PATCH = 28
 """Pixels on a side of the square that becomes one image token (patch_size 14 x merge_size 2)."""
 
@@ -74,7 +83,8 @@ class ImageError(Exception):
     """An image that cannot be used.
 
     ``reason`` is one of ``missing_image``, ``empty_file``, ``unreadable_image``, ``image_too_large``,
-    ``image_too_thin``; the message adds the file and the detail.
+    ``image_too_thin``, or of a region ``invalid_region``, ``region_without_area``, ``region_outside_page``;
+    the message adds the file and the detail.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -85,24 +95,34 @@ class ImageError(Exception):
 def read_size(image: AnyImage) -> tuple[int, int]:
     """(height, width) in pixels of the upright image, from the file's header: no pixel is decoded.
 
-    A PNG that carries its EXIF block behind the pixels is taken as it lies, here and in
-    ``open_upright``. Raises ``ImageError``.
+    Of a region, the size of its box on the page. A PNG that carries its EXIF block behind the pixels is
+    taken as it lies, here and in ``open_upright``. Raises ``ImageError``.
     """
-    with _opened(image) as opened:
-        width, height = opened.size
-        return (width, height) if _orientation(opened) >= 5 else (height, width)
+    region = _region_of(image)
+    if region is None:
+        return _page_size(image)
+    state = _state_of(image)
+    size = _page_size(image) if state is None else _size_of_file(state)
+    with _region_explained(image):
+        left, top, right, bottom = box_of(region, *size)
+    return bottom - top, right - left
 
 
 def open_upright(image: AnyImage) -> Image.Image:
     """The image as RGB, turned upright by its EXIF orientation; of several frames or pages, the first.
 
-    Transparency is composed on white. Grey of more than 8 bits is scaled from its full range (Pillow
-    alone would clip it). Raises ``ImageError`` for a missing, empty, truncated or oversized file.
+    A region is cut out, white outside its polygon. Transparency is composed on white. Grey of more than
+    8 bits is scaled from its full range (Pillow alone would clip it). Raises ``ImageError`` for a missing,
+    empty, truncated or oversized file, and for a region that is not on the page.
     """
-    with _opened(image) as opened:
-        orientation = _orientation(opened)
-        rgb = _to_rgb(opened)
-        return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+    region = _region_of(image)
+    if region is None:
+        return _decoded(image)
+    state = _state_of(image)
+    size = _page_size(image) if state is None else _size_of_file(state)
+    page = _decoded(image) if state is None or size[0] * size[1] > _KEPT_PIXELS else _decoded_file(state)
+    with _region_explained(image):
+        return cut(page, region)
 
 
 def check_complete(image: AnyImage) -> None:
@@ -146,9 +166,80 @@ def num_image_tokens(height: int, width: int, min_pixels: int, max_pixels: int) 
 def content_key(image: AnyImage) -> bytes:
     """16 bytes that are equal for identical files: a digest of the encoded bytes, nothing is decoded.
 
-    For a PIL image, which has no file, the digest is of its mode, size and pixels. Raises
-    ``ImageError`` for a missing or empty file.
+    Of a region, they are those of the file and of its points. For a PIL image, which has no file, the
+    digest is of its mode, size and pixels. Raises ``ImageError`` for a missing or empty file.
     """
+    region = _region_of(image)
+    if region is None:
+        return _digest(image)
+    state = _state_of(image)
+    page = _digest(image) if state is None else _digest_of_file(state)
+    points = [[float(value) for value in point] for point in region]
+    return blake2b(page + repr(points).encode(), digest_size=16).digest()
+
+
+def image_name(image: AnyImage) -> str:
+    """How messages call an image: its path when it has one, and the first two points of its region."""
+    if isinstance(image, dict):
+        name = str(image.get("path") or "embedded image")
+        region = _region_of(image)
+        return name if region is None else f"{name} region {' '.join(map(_spelt, region[:2]))}"
+    return str(image) if isinstance(image, str | Path) else "embedded image"
+
+
+def _spelt(point: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in point)
+
+
+FileState = tuple[str, int, int]
+"""Path, bytes and time of modification in ns: what tells that a remembered file has changed."""
+
+
+def _region_of(image: AnyImage) -> Region | None:
+    return image.get("region") or None if isinstance(image, dict) else None
+
+
+def _state_of(image: AnyImage) -> FileState | None:
+    """The state of the file that an image lies in; None when it lies in memory or the file cannot be seen."""
+    data, path = _bytes_and_path(image) if isinstance(image, dict) else (None, None)
+    if data is not None or path is None:
+        return None
+    try:
+        state = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return path, state.st_size, state.st_mtime_ns
+
+
+@lru_cache(maxsize=_FILES_KNOWN)
+def _size_of_file(state: FileState) -> tuple[int, int]:
+    return _page_size(state[0])
+
+
+@lru_cache(maxsize=_FILES_KNOWN)
+def _digest_of_file(state: FileState) -> bytes:
+    return _digest(state[0])
+
+
+@lru_cache(maxsize=1)
+def _decoded_file(state: FileState) -> Image.Image:
+    return _decoded(state[0])
+
+
+def _page_size(image: AnyImage) -> tuple[int, int]:
+    with _opened(image) as opened:
+        width, height = opened.size
+        return (width, height) if _orientation(opened) >= 5 else (height, width)
+
+
+def _decoded(image: AnyImage) -> Image.Image:
+    with _opened(image) as opened:
+        orientation = _orientation(opened)
+        rgb = _to_rgb(opened)
+        return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def _digest(image: AnyImage) -> bytes:
     digest = blake2b(digest_size=16)
     if isinstance(image, Image.Image):
         digest.update(f"{image.mode} {image.size} {image.getpalette()}".encode())
@@ -160,11 +251,12 @@ def content_key(image: AnyImage) -> bytes:
     return digest.digest()
 
 
-def image_name(image: AnyImage) -> str:
-    """How messages call an image: its path when it has one."""
-    if isinstance(image, dict):
-        return str(image.get("path") or "embedded image")
-    return str(image) if isinstance(image, str | Path) else "embedded image"
+@contextmanager
+def _region_explained(image: AnyImage) -> Iterator[None]:
+    try:
+        yield
+    except RegionError as error:
+        raise ImageError(error.reason, f"{image_name(image)}: {error}") from error
 
 
 @lru_cache(maxsize=1)

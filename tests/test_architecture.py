@@ -17,6 +17,7 @@ LAYERS = {
         "training_args",
         "prompt",
         "images",
+        "regions",
         "split",
         "batching",
         "arithmetic",

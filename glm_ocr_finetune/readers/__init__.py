@@ -8,6 +8,8 @@
 - ``source``: where the row comes from, for messages: ``manifest.jsonl:12`` (line, or item of a JSON list,
   from 1; the file's name alone for a ``.gt.txt``) or ``train:12`` (index in the split, from 0)
 - ``problem``: None, or why the row cannot be used: a key of ``PROBLEMS``
+- ``region``: None for the whole image, or the part of it that is meant: [x, y] points in pixels of the upright image
+- ``group``: the page or document that the row was cut from, or None when nothing is known of it
 
 To add a format: a module with a function that maps a path to its splits, and a line in ``FORMATS``.
 """
@@ -56,6 +58,7 @@ def load_rows(
     image_column: str | None = None,
     text_column: str | None = None,
     image_folder: str | None = None,
+    level: str | None = None,
 ) -> Dataset:
     """The rows of one split of a local file or folder, or else of a hub data set, in the neutral columns.
 
@@ -67,7 +70,7 @@ def load_rows(
     Raises ``UserError`` when the data set, split, column or image folder does not exist, a file
     cannot be parsed, or there are no rows.
     """
-    options = ReadOptions(config, image_column, text_column, image_folder)
+    options = ReadOptions(config, image_column, text_column, image_folder, level)
     splits = _local_splits(dataset_name, options)
     rows = read_hub_split(dataset_name, split, options) if splits is None else _select(splits, split, dataset_name)
     if len(rows) == 0:

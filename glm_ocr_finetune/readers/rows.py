@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..text import is_storable
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-COLUMNS = ("image", "text", "prompt", "source", "problem")
+COLUMNS = ("image", "text", "prompt", "source", "problem", "region", "group")
 
 PROBLEMS = {
     "no_image": "the row names no image",
@@ -33,18 +33,24 @@ PROBLEMS = {
 }
 """Why a reader rejects a row, in words. ``missing_image`` is found again by ``images`` when a file vanishes later."""
 
-_VERSION = 1  # of the stored tables: raise it when the same files yield other rows
+_VERSION = 2  # of the stored tables: raise it when the same files yield other rows
 _BATCH = 1000
 
 
 class Row(TypedDict):
-    """One sample. ``problem`` is a key of ``PROBLEMS`` or None; with a problem, text and prompt may be None."""
+    """One sample. ``problem`` is a key of ``PROBLEMS`` or None; with a problem, text and prompt may be None.
+
+    ``region``: polygon of [x, y] in pixels of the upright image, or None for all of it. ``group``: the page
+    or document that the sample was cut from, relative to the data set, or None when nothing is known of it.
+    """
 
     image: dict[str, Any] | None
     text: str | None
     prompt: str | None
     source: str
     problem: str | None
+    region: list[list[float]] | None
+    group: str | None
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class ReadOptions:
     image_column: str | None = None
     text_column: str | None = None
     image_folder: str | None = None
+    level: str | None = None
 
 
 def make_row(
@@ -63,6 +70,8 @@ def make_row(
     text: str | None = None,
     prompt: str | None = None,
     problem: str | None = None,
+    region: list[list[float]] | None = None,
+    group: str | None = None,
 ) -> Row:
     """A row that can be stored: strings that are not valid Unicode become problems, never exceptions."""
     path = (image or {}).get("path")
@@ -70,16 +79,33 @@ def make_row(
         image, problem = None, "invalid_path"
     if prompt is not None and not is_storable(prompt):
         prompt, problem = None, problem or "invalid_text"
-    source = source.encode("utf-8", "backslashreplace").decode()
-    return Row(image=image, text=text, prompt=prompt, source=source, problem=problem)
+    return Row(
+        image=image,
+        text=text,
+        prompt=prompt,
+        source=_storable(source),
+        problem=problem,
+        region=region,
+        group=None if group is None else _storable(group),
+    )
+
+
+def image_of(row: Mapping[str, Any]) -> Any:
+    """The image of a stored row as ``images`` takes it: with its region, when the row has one."""
+    image, region = row["image"], row.get("region")
+    return {**image, "region": region} if region and isinstance(image, dict) else image
+
+
+def _storable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def row_features() -> Features:
     """The columns' types; images stay encoded (``{"bytes", "path"}``)."""
-    from datasets import Features, Image, Value
+    from datasets import Features, Image, List, Value
 
-    texts = {name: Value("string") for name in COLUMNS[1:]}
-    return Features({"image": Image(decode=False), **texts})
+    others = {"image": Image(decode=False), "region": List(List(Value("float64")))}
+    return Features({name: others.get(name, Value("string")) for name in COLUMNS})
 
 
 def store_rows(rows: Iterable[Row], key: object, lasting: Callable[[], bool]) -> Dataset:
