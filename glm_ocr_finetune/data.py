@@ -300,7 +300,8 @@ def _measure(
 ) -> tuple[int, int, int]:
     """Text tokens of a row, image tokens as it is, and image tokens after the image was shrunk to fit."""
     if row["problem"]:
-        raise _Rejected(row["problem"], PROBLEMS[row["problem"]])
+        path = (row["image"] or {}).get("path") if row["problem"] == "missing_image" else None
+        raise _Rejected(row["problem"], PROBLEMS[row["problem"]] + (f": {path}" if path else ""))
     label = clean_label(row["text"])
     if label.text is None:
         raise _Rejected(str(label.reason))

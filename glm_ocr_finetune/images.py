@@ -16,15 +16,13 @@ from functools import lru_cache
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
+from .colours import to_rgb
+from .pdf_pages import PdfError, draw_page, page_size, split_page_path
 from .regions import Region, RegionError, box_of, cut
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 MAX_IMAGE_PIXELS = 178_956_970
 """Images with more pixels are refused as decompression bombs.
@@ -36,7 +34,8 @@ This is also Pillow's own bound (half a gigabyte of RGB). A sheet of A0 at 300 d
 ImageSource = dict[str, Any]
 """``{"bytes": bytes | None, "path": str | None}``, as ``datasets.Image(decode=False)`` yields.
 
-With a ``"region"`` (see ``regions``) it is that part of the upright page alone.
+With a ``"region"`` (see ``regions``) it is that part of the upright page alone. A path such as
+``a.pdf#page=3`` is a page of a PDF.
 """
 
 AnyImage = ImageSource | str | Path | bytes | Image.Image
@@ -131,7 +130,7 @@ def check_complete(image: AnyImage) -> None:
     Its last bytes tell, so a sound file is not decoded here; only one with a doubtful end is. Damage in the
     middle of a file, and in other formats, shows when the image is opened.
     """
-    if isinstance(image, Image.Image):
+    if isinstance(image, Image.Image) or _pdf_page(image):
         return
     with _stream(image) as stream:
         head = stream.read(8)
@@ -227,15 +226,24 @@ def _decoded_file(state: FileState) -> Image.Image:
 
 
 def _page_size(image: AnyImage) -> tuple[int, int]:
+    if page := _pdf_page(image):
+        with _pdf_explained(image, page[0]):
+            height, width = page_size(*page)
+        _check_pixels((width, height), image_name(image))
+        return height, width
     with _opened(image) as opened:
         width, height = opened.size
         return (width, height) if _orientation(opened) >= 5 else (height, width)
 
 
 def _decoded(image: AnyImage) -> Image.Image:
+    if page := _pdf_page(image):
+        _page_size(image)
+        with _pdf_explained(image, page[0]):
+            return draw_page(*page)
     with _opened(image) as opened:
         orientation = _orientation(opened)
-        rgb = _to_rgb(opened)
+        rgb = to_rgb(opened)
         return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
@@ -245,10 +253,27 @@ def _digest(image: AnyImage) -> bytes:
         digest.update(f"{image.mode} {image.size} {image.getpalette()}".encode())
         digest.update(image.tobytes())
         return digest.digest()
-    with _stream(image) as stream:
+    if page := _pdf_page(image):
+        digest.update(b"page %d of " % page[1])
+    with _stream(page[0] if page else image) as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.digest()
+
+
+def _pdf_page(image: AnyImage) -> tuple[str, int] | None:
+    """(file, number) of an image that is a page of a PDF."""
+    data, path = (None, None) if isinstance(image, Image.Image) else _bytes_and_path(image)
+    return split_page_path(path) if data is None else None
+
+
+@contextmanager
+def _pdf_explained(image: AnyImage, file: str) -> Iterator[None]:
+    _check_file(file)
+    try:
+        yield
+    except PdfError as error:
+        raise ImageError("unreadable_image", f"{image_name(image)}: {error}") from error
 
 
 @contextmanager
@@ -349,34 +374,3 @@ def _orientation(opened: Image.Image) -> int:
     except _DECODER_ERRORS:
         return 1  # damaged metadata says nothing about the pixels
     return orientation if orientation in _UPRIGHT else 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        return _deep_grey(image).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    page = Image.new("RGBA", image.size, "white")
-    page.alpha_composite(image.convert("RGBA"))
-    return page.convert("RGB")
-
-
-def _deep_grey(image: Image.Image) -> Image.Image:
-    """8-bit grey from 16-bit, 32-bit or floating-point grey."""
-    import numpy as np
-
-    values = np.nan_to_num(np.asarray(image).astype(np.float32))
-    low, high = _grey_range(image.mode, values)
-    scaled = np.rint((values - low) * (255.0 / max(high - low, 1e-9)))
-    return Image.fromarray(scaled.clip(0, 255).astype(np.uint8))
-
-
-def _grey_range(mode: str, values: NDArray[np.float32]) -> tuple[float, float]:
-    """The values that mean black and white: those of the type when they are known, else the extremes found.
-
-    Mode I holds 16-bit values when read from PNM; floats lie in 0 to 1 or, by custom of TIFF writers, 0 to 255.
-    """
-    low, high = float(values.min()), float(values.max())
-    limits = {"I": (65535.0,), "F": (1.0, 255.0)}.get(mode, (65535.0,))
-    white = next((limit for limit in limits if high <= limit), None)
-    return (0.0, white) if white is not None and low >= 0 else (low, high)

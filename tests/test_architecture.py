@@ -18,6 +18,8 @@ LAYERS = {
         "prompt",
         "images",
         "regions",
+        "colours",
+        "pdf_pages",
         "split",
         "batching",
         "arithmetic",

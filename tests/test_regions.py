@@ -105,8 +105,8 @@ def test_a_missing_page_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_page_is_decoded_once_for_lines_in_a_row(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded, read = [], images._to_rgb
-    monkeypatch.setattr(images, "_to_rgb", lambda image: decoded.append(1) or read(image))
+    decoded, read = [], images.to_rgb
+    monkeypatch.setattr(images, "to_rgb", lambda image: decoded.append(1) or read(image))
     images._decoded_file.cache_clear()
     for left in range(0, 50, 10):
         open_upright(of(page, [[left, 0], [left + 10, 10]]))

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from .hub import hub_splits, is_hub_id, read_hub_split
+from .pages.pdf import pdf_splits
+from .pages.reader import page_splits
 from .rows import COLUMNS, PROBLEMS, ReadOptions
 from .saved import saved_splits
 from .tables import SUFFIXES, canonical_split, table_splits
@@ -39,14 +41,17 @@ Splits = dict[str, "Callable[[], Dataset]"]
 
 FORMATS: tuple[Callable[[Path, Path, ReadOptions], Splits | None], ...] = (
     saved_splits,
+    page_splits,
     table_splits,
     text_pair_splits,
+    pdf_splits,
 )
 """Asked in this order with (path, the data set's folder, options); the first that knows the path reads it."""
 
 _LAYOUTS = (
     "metadata.csv or metadata.jsonl with a file_name column, manifest.jsonl, train/test files or folders of "
-    "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, or *.gt.txt beside images"
+    "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, PAGE XML, ALTO, hOCR, METS or "
+    "ABBYY XML with page images, a zip of these, *.pdf, or *.gt.txt beside images"
 )
 
 
@@ -63,7 +68,8 @@ def load_rows(
     """The rows of one split of a local file or folder, or else of a hub data set, in the neutral columns.
 
     ``split`` may be sliced and added as in ``datasets`` (``train[:10%]+test``). ``config`` is a hub
-    data set's configuration, or a sub-folder of a local one. Columns are detected (see ``columns``)
+    data set's configuration, or a sub-folder of a local one. ``level`` is what becomes a row of page
+    formats: line, region or page. Columns are detected (see ``columns``)
     unless named. Image paths are relative to ``image_folder``, when given, or to the file that names
     them, and must not leave these folders.
 
@@ -72,6 +78,8 @@ def load_rows(
     """
     options = ReadOptions(config, image_column, text_column, image_folder, level)
     splits = _local_splits(dataset_name, options)
+    if splits is None and level is not None:
+        raise UserError(f"--level {level} is for page formats (PAGE XML, ALTO, …); leave it out for {dataset_name}")
     rows = read_hub_split(dataset_name, split, options) if splits is None else _select(splits, split, dataset_name)
     if len(rows) == 0:
         raise UserError(f"{dataset_name}: split {split!r} has no rows.")

@@ -30,6 +30,20 @@ PROBLEMS = {
     "label_not_text": "the label is a list, a mapping or a truth value",
     "invalid_text": "the label or prompt is not valid Unicode",
     "invalid_record": "the line is not a JSON object, or has more cells than the header",
+    "unreadable_page": "the page file cannot be read; the lines above say why",
+    "missing_page": "the page file that METS names does not exist",
+    "empty_page": "the page has neither lines nor text",
+    "not_transcribed": "there is no transcription",
+    "partly_transcribed": "some of its lines are not transcribed; --level line reads the others",
+    "placeholder": "the label only marks text that is not transcribed (~~~, ###)",
+    "no_lines": "the region has a text but its lines have none; --level region reads it",
+    "no_coordinates": "no outline is given, so there is nothing to cut out; --level page needs none",
+    "page_size_differs": "the image has not the shape of its page, so coordinates do not fit",
+    "unknown_scale": "the coordinates are not in pixels, and the page's size is not given",
+    "several_pages": "the file has several pages for one image",
+    "rotated_page": "the page's text is for a page turned upright (rotation_correction)",
+    "page_count": "the text beside the PDF is not of as many pages (form feeds between them)",
+    "unmapped_text": "the PDF's text layer has characters that its fonts do not map",
 }
 """Why a reader rejects a row, in words. ``missing_image`` is found again by ``images`` when a file vanishes later."""
 
@@ -119,7 +133,7 @@ def store_rows(rows: Iterable[Row], key: object, lasting: Callable[[], bool]) ->
     from datasets import Dataset
     from datasets.fingerprint import Hasher
 
-    stored = _cache_folder() / f"{Hasher.hash((_VERSION, repr(key)))}.arrow"
+    stored = cache_folder() / f"{Hasher.hash((_VERSION, repr(key)))}.arrow"
     if not stored.exists():
         written = stored.with_suffix(f".{os.getpid()}.part")
         _write(rows, written)
@@ -135,7 +149,7 @@ def file_state(path: str | os.PathLike[str]) -> tuple[str, int, int]:
     return os.path.abspath(path), state.st_size, state.st_mtime_ns
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     import datasets
 
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "glm_ocr_finetune"
