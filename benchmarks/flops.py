@@ -108,7 +108,8 @@ class Counted:
         from peft import LoraConfig, get_peft_model
         from transformers import GlmOcrForConditionalGeneration
 
-        from glm_ocr_finetune.model import PARTS, add_lora, freeze
+        from glm_ocr_finetune.model.adapters import add_lora
+        from glm_ocr_finetune.model.parts import PARTS, freeze
 
         self.system = system
         with torch.device("meta"):

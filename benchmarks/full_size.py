@@ -21,8 +21,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from glm_ocr_finetune.tiny import VISIBLE_TOKENS
-from glm_ocr_finetune.tokens import SPECIAL_TOKENS
+from glm_ocr_finetune.inputs.special_tokens import SPECIAL_TOKENS
+from glm_ocr_finetune.model.tiny import VISIBLE_TOKENS
 
 COPIED = ("chat_template.jinja", "generation_config.json", "preprocessor_config.json", "processor_config.json")
 

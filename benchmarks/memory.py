@@ -41,9 +41,9 @@ def measure(argv: list[str]) -> dict[str, Any]:
     from transformers import TrainerCallback
 
     from glm_ocr_finetune import train as workflow
-    from glm_ocr_finetune.memory import saved_bytes
+    from glm_ocr_finetune.inputs.prompt import IGNORED
     from glm_ocr_finetune.parse import parse_train
-    from glm_ocr_finetune.prompt import IGNORED
+    from glm_ocr_finetune.planning.memory import saved_bytes
 
     torch.set_num_threads(1)
     found: dict[str, Any] = {"batches": [], "activations": 0}
@@ -111,8 +111,9 @@ def run(mode: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def predict(mode: str, args: argparse.Namespace, batches: list[list[int]]) -> Any:
     """What the memory model says of the batch with the most tokens."""
-    from glm_ocr_finetune.memory import Batch, Estimate, Method, Saving
-    from glm_ocr_finetune.model import PARTS, load_config, resolve_model_path
+    from glm_ocr_finetune.model.loading import load_config, resolve_model_path
+    from glm_ocr_finetune.model.parts import PARTS
+    from glm_ocr_finetune.planning.memory import Batch, Estimate, Method, Saving
 
     frozen = tuple(part for part in PARTS if part != "language model")
     rank = 8 if "lora" in mode else None

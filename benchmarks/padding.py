@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from glm_ocr_finetune.args import DataArguments
-from glm_ocr_finetune.batching import BatchPlan
-from glm_ocr_finetune.data import default_split, load_splits
-from glm_ocr_finetune.model import resolve_model_path
-from glm_ocr_finetune.processor import load_processor
-from glm_ocr_finetune.prompt import PromptRenderer
+from glm_ocr_finetune.data.batching import BatchPlan
+from glm_ocr_finetune.data.splits import default_split, load_splits
+from glm_ocr_finetune.inputs.processor import load_processor
+from glm_ocr_finetune.inputs.prompt import PromptRenderer
+from glm_ocr_finetune.model.loading import resolve_model_path
 
 
 def padded_share(lengths: np.ndarray, batches: list[list[int]]) -> float:

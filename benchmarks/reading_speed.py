@@ -24,14 +24,16 @@ from typing import Any
 import torch
 
 from glm_ocr_finetune.args import DataArguments
-from glm_ocr_finetune.collate import prompt_of, stack_inputs
-from glm_ocr_finetune.data import load_splits
-from glm_ocr_finetune.evaluate import read_samples, requests_of
-from glm_ocr_finetune.generate import Request, generate, generate_all, group, read_pixels
+from glm_ocr_finetune.data.collate import prompt_of
+from glm_ocr_finetune.data.splits import load_splits
+from glm_ocr_finetune.data.stack import stack_inputs
+from glm_ocr_finetune.inputs.processor import set_pixel_budget
+from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.metrics import ScoringSettings, score
-from glm_ocr_finetune.model import load_for_reading
-from glm_ocr_finetune.processor import set_pixel_budget
-from glm_ocr_finetune.prompt import PromptRenderer
+from glm_ocr_finetune.model.loading import load_for_reading
+from glm_ocr_finetune.reading.generate import Request, generate, generate_all, group
+from glm_ocr_finetune.reading.samples import read_samples, requests_of
+from glm_ocr_finetune.vision.pixels import read_pixels
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 

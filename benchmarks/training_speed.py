@@ -103,7 +103,7 @@ def in_fp32(model_name: str, folder: Path) -> Path:
     import torch
     from safetensors.torch import load_file, save_file
 
-    from glm_ocr_finetune.model import load_config, resolve_model_path
+    from glm_ocr_finetune.model.loading import load_config, resolve_model_path
 
     source = Path(resolve_model_path(model_name))
     if load_config(str(source)).dtype == torch.float32:

@@ -23,12 +23,12 @@ import urllib.request
 from typing import Any
 
 from glm_ocr_finetune.args import DataArguments
-from glm_ocr_finetune.collate import prompt_of
-from glm_ocr_finetune.data import load_splits
-from glm_ocr_finetune.generate import generate
-from glm_ocr_finetune.images import open_upright
-from glm_ocr_finetune.model import load_for_reading
-from glm_ocr_finetune.prompt import PromptRenderer
+from glm_ocr_finetune.data.collate import prompt_of
+from glm_ocr_finetune.data.splits import load_splits
+from glm_ocr_finetune.inputs.images import open_upright
+from glm_ocr_finetune.inputs.prompt import PromptRenderer
+from glm_ocr_finetune.model.loading import load_for_reading
+from glm_ocr_finetune.reading.generate import generate
 
 ACCEPTED, DRAFTED = "vllm:spec_decode_num_accepted_tokens_total", "vllm:spec_decode_num_draft_tokens_total"
 

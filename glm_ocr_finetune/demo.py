@@ -12,7 +12,8 @@ from .args import DataArguments, DemoArguments, InferenceArguments, ModelArgumen
 from .infer import infer
 from .metrics import Scores, read_predictions, score
 from .report import build_report
-from .train import BASE_READINGS, EVALUATION_FOLDER, TUNED_READINGS, train
+from .train import train
+from .training.verdict import BASE_READINGS, EVALUATION_FOLDER, TUNED_READINGS
 from .training_args import TrainingArguments
 
 DATA = Path(__file__).parent / "assets" / "demo"

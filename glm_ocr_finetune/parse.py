@@ -6,15 +6,18 @@ import argparse
 import contextlib
 import difflib
 import json
+import logging
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from .args import DataArguments, ModelArguments, TrainingDefaults, default_of
 from .errors import UserError
+
+logger = logging.getLogger(__name__)
 
 T = typing.TypeVar("T")
 
@@ -194,3 +197,14 @@ def _truth(word: str) -> bool:
 
 
 TRAIN_HELP = (ModelArguments, DataArguments, TrainingDefaults)
+
+
+def show_settings(arguments: Sequence[Any], given: Given, origins: Mapping[str, str], everything: bool = False) -> None:
+    """Print ``name = value (origin)``: what was given or settled, and the plain defaults too when asked."""
+    declared = {one.name for cls in (ModelArguments, DataArguments, TrainingDefaults) for one in fields(cls)}
+    for instance in arguments:
+        for one in fields(instance):
+            origin = given.origin(one.name) or origins.get(one.name)
+            if origin or (everything and one.name in declared):
+                value = getattr(instance, one.name)
+                logger.info("%s = %s (%s)", one.name, getattr(value, "value", value), origin or "default")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,33 +14,27 @@ from typing import TYPE_CHECKING, Any
 from transformers import set_seed
 
 from .args import DataArguments, ModelArguments
-from .cache_choice import choose_cache, refuse_contradiction
-from .callbacks import CURVE_FILE, SaveOnSignal
-from .checkpoint import Sidecar, read_sidecar
-from .collate import VLMDataCollator
-from .data import SET_ASIDE_FILE, SetAside, Splits, load_other, load_splits
+from .data.collate import VLMDataCollator
+from .data.splits import SET_ASIDE_FILE, Splits, load_splits
+from .data.survey import SetAside
 from .errors import UserError
-from .images import ImageError
-from .judge import Judge, choose_samples, report_verdict, summarise, write_summary
-from .metrics import Scores, ScoringSettings
-from .model import load_model, resolve_model_path
-from .parse import NOTHING_GIVEN, Given
-from .processor import load_processor
-from .prompt import PromptRenderer
-from .settings import show_settings
-from .trainer import GlmOcrTrainer, create_trainer
+from .inputs.images import ImageError
+from .inputs.processor import load_processor
+from .inputs.prompt import PromptRenderer
+from .model.checkpoint import Sidecar, read_sidecar
+from .model.loading import load_model, resolve_model_path
+from .parse import NOTHING_GIVEN, Given, show_settings
+from .training.cache_choice import choose_cache, refuse_contradiction
+from .training.callbacks import CURVE_FILE, SaveOnSignal
+from .training.trainer import GlmOcrTrainer, create_trainer
+from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
 from .training_args import TrainingArguments
-from .vision_encoder import VisionEncoder
 
 if TYPE_CHECKING:
-    import numpy as np
-    from datasets import Dataset
     from transformers import Glm46VProcessor
 
 logger = logging.getLogger(__name__)
 
-EVALUATION_FOLDER = "evaluation"
-BASE_READINGS, TUNED_READINGS = "base", "tuned"
 
 __all__ = ["GlmOcrTrainer", "Interrupted", "VLMDataCollator", "create_trainer", "train"]
 
@@ -79,7 +72,7 @@ def train(
     cache = choose_cache(model, processor, splits, training_args)
     collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length, cache=cache)
     if data_args.dry_run:
-        from .dry_run import show
+        from .planning.dry_run import show
 
         show(model, splits, collator, training_args)
         return None
@@ -111,7 +104,8 @@ def train(
 
 def plan(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given) -> None:
     """Show what a run would take here, or what fits on a GPU of the size that is asked for; nothing is kept."""
-    from .plan import plan_size, propose, show_plan
+    from .planning.plan import show_plan
+    from .planning.propose import plan_size, propose
 
     if size := plan_size(data_args.plan):
         path = resolve_model_path(model_args.model_name)
@@ -129,7 +123,7 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
     """Settle what depends on more than one of the three, and refuse what contradicts itself."""
     refuse_contradiction(model_args, training_args)
     if data_args.plan:
-        from .plan import plan_size
+        from .planning.propose import plan_size
 
         plan_size(data_args.plan)
     training_args.settle_learning_rate(model_args.use_lora)
@@ -217,81 +211,6 @@ def report_data(splits: Splits, training_args: TrainingArguments) -> None:
     if file := splits.write_set_aside(training_args.output_dir):
         reasons = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
         logger.warning("set aside: %s; listed in %s", reasons, file)
-
-
-def build_judge(
-    splits: Splits, renderer: PromptRenderer, training_args: TrainingArguments, encoder: VisionEncoder
-) -> Judge | None:
-    """The judge of a run, with its fixed share of the evaluation samples; None when nothing is to be read."""
-    if splits.evaluation is None or not training_args.eval_generate:
-        return None
-    return judge_of(splits.evaluation, splits.evaluation_tokens, renderer, training_args, encoder)
-
-
-def judge_of(
-    samples: Dataset,
-    lengths: np.ndarray,
-    renderer: PromptRenderer,
-    training_args: TrainingArguments,
-    encoder: VisionEncoder,
-) -> Judge:
-    """A judge with at most ``--eval_samples`` of the samples."""
-    chosen, chosen_lengths = choose_samples(samples, lengths, training_args.eval_samples, training_args.seed)
-    settings = ScoringSettings(training_args.text_normalisation, training_args.cer_unit)  # type: ignore[arg-type]
-    folder = Path(training_args.output_dir) / EVALUATION_FOLDER
-    return Judge(renderer, chosen, chosen_lengths, training_args.per_device_eval_batch_size, settings, folder, encoder)
-
-
-def build_probe(
-    data_args: DataArguments, renderer: PromptRenderer, training_args: TrainingArguments, encoder: VisionEncoder
-) -> Judge | None:
-    """The judge of the forgetting probe; None without ``--probe_dataset``."""
-    if not data_args.probe_dataset:
-        return None
-    splits = load_other(data_args, data_args.probe_dataset, renderer, None)
-    return judge_of(splits.train, splits.train_tokens, renderer, training_args, encoder)
-
-
-def read_probe_again(trainer: GlmOcrTrainer, probe: Judge, before: Scores, name: str) -> dict[str, Any]:
-    """What the tuning cost elsewhere: the probe before and after, said and returned for the summary."""
-    after = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-tuned")
-    comparison, summary = summarise(before, after, [], {"data set": name})
-    if trainer.args.process_index == 0:
-        report_verdict(comparison, f"forgetting probe {name}: ", may_stay=True)
-    return summary
-
-
-def read_base(trainer: GlmOcrTrainer, checkpoint: str | None) -> Scores | None:
-    """Read with the base before the first step; a resumed run remembers what its first sitting read."""
-    if trainer.judge is None:
-        return None
-    scores = trainer.judge.remembered(BASE_READINGS) if checkpoint else None
-    if scores is None and checkpoint:
-        logger.warning("the run that is resumed did not read with its base: no comparison at the end")
-        return None
-    scores = scores or trainer.judge.read(trainer.accelerator.unwrap_model(trainer.model), BASE_READINGS)
-    if trainer.args.process_index == 0:
-        logger.info(
-            "the base reads %d evaluation samples at CER %.4f", len(scores.samples), scores.values["corpus_cer"]
-        )
-    return scores
-
-
-def conclude(trainer: GlmOcrTrainer, base: Scores, facts: dict[str, Any]) -> None:
-    """Compare what is saved with the base, on the terminal and in ``summary.json``."""
-    if trainer.judge is None or trainer.args.process_index != 0:
-        return
-    step = trainer.state.best_global_step if trainer.args.load_best_model_at_end else trainer.state.global_step
-    tuned = trainer.judge.remembered(f"step-{step}")
-    if tuned is None:
-        logger.warning("nothing was read with what is saved (step %s): no comparison with the base", step)
-        return
-    shutil.copy(trainer.judge.file(f"step-{step}"), trainer.judge.file(TUNED_READINGS))
-    history = [row for row in trainer.state.log_history if "eval_cer" in row]
-    comparison, summary = summarise(base, tuned, history, facts | {"step": step})
-    file = write_summary(summary, Path(trainer.args.output_dir))
-    report_verdict(comparison)
-    logger.info("summary in %s, readings in %s", file, trainer.judge.directory)
 
 
 def run(trainer: GlmOcrTrainer, collator: VLMDataCollator, checkpoint: str | None) -> None:

@@ -54,7 +54,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def tiny_random() -> Path:
     """The checkpoint directory of tiny-random."""
-    from glm_ocr_finetune.tiny import tiny_path
+    from glm_ocr_finetune.model.tiny import tiny_path
 
     return tiny_path("tiny-random")
 
@@ -62,7 +62,7 @@ def tiny_random() -> Path:
 @pytest.fixture(scope="session")
 def processor(tiny_random: Path) -> Any:
     """The processor of the tiny model."""
-    from glm_ocr_finetune.processor import load_processor
+    from glm_ocr_finetune.inputs.processor import load_processor
 
     return load_processor(tiny_random)
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from ..errors import UserError
+from ..network import hub_resolves
 from .arrow_tables import Origin, restructure
 from .columns import find_layout, kinds_of_features
 from .rows import ReadOptions
@@ -81,17 +79,6 @@ def _offline_without_network() -> Iterator[None]:
         yield
     finally:
         datasets.config.HF_HUB_OFFLINE = before
-
-
-def hub_resolves(endpoint: str) -> bool:
-    """Whether the hub's name resolves: when not, asking it would only be retried for 20 s."""
-    if getproxies():
-        return True  # a proxy resolves names for us
-    try:
-        socket.getaddrinfo(urlsplit(endpoint).hostname, None)
-    except OSError:
-        return False
-    return True
 
 
 def _check_images_are_there(table: Dataset, options: ReadOptions, name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..text import label_as_found
+from ..inputs.labels import label_as_found
 from .columns import Layout
 from .conversations import Turn, read_turn
 from .paths import ImageFinder

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import UserError
-from ..text import is_storable
+from ..inputs.labels import is_storable
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features

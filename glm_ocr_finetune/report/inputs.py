@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..inputs.labels import is_storable
+from ..inputs.special_tokens import STOP_TOKEN
 from ..metrics import Reading, read_predictions
-from ..text import is_storable
-from ..tokens import STOP_TOKEN
 
 BASE_FILE = Path("evaluation", "base.jsonl")
 TUNED_FILE = Path("evaluation", "tuned.jsonl")

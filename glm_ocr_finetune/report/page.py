@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from ..images import ImageError, read_size
+from ..inputs.images import ImageError, read_size
 from ..metrics import METRICS, Comparison, GroupScore, Interval, Scores
 from ..metrics.samples import SampleScore
 from .charts import bar_chart, binned_chart, line_chart, percent

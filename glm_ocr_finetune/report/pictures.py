@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-from ..images import ImageError, open_upright
+from ..inputs.images import ImageError, open_upright
 
 MAX_WIDTH, MAX_HEIGHT = 640, 420
 QUALITY = 55

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.images import read_size
+from glm_ocr_finetune.inputs.images import read_size
 from glm_ocr_finetune.readers import COLUMNS, PROBLEMS, list_splits, load_rows
 
 TEXTS = ["amber", "007", "NA", "two\nlines, and a comma"]

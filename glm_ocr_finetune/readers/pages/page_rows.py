@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ...images import ImageError, read_size
-from ...text import label_as_found
+from ...inputs.images import ImageError, read_size
+from ...inputs.labels import label_as_found
 from ..rows import Row, make_row
 from .kinds import read_pages
 from .layout import Page, PageError, Polygon

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import UserError
-from ...pdf_pages import DPI, PdfError, has_unmapped, page_path, page_texts
+from ...inputs.pdf_pages import DPI, PdfError, has_unmapped, page_path, page_texts
 from ..rows import ReadOptions, Row, make_row, store_rows
 from .decoding import decode
 from .folders import look_into

@@ -1,0 +1,126 @@
+"""Judging a run by reading: the base before the first step, the tuned model at every evaluation, both at the end."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..inputs.prompt import PromptRenderer
+from ..metrics import Comparison, Scores, ScoringSettings, compare, read_predictions, score
+from ..ranks import is_main_process
+from ..reading.samples import read_samples, write_predictions
+from ..vision.encoder import VisionEncoder
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+logger = logging.getLogger(__name__)
+
+SUMMARY_FILE = "summary.json"
+LOGGED = {
+    "cer": "corpus_cer",
+    "mean_cer": "mean_cer",
+    "wer": "corpus_wer",
+    "exact_match": "exact_match",
+    "stop_rate": "stop_rate",
+    "repetition_rate": "repetition_rate",
+}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Reads one fixed set of samples with whatever the model is at the moment.
+
+    Attributes:
+        samples: N samples in the form of ``format_for_vlm``; the same at every reading.
+        lengths: N sequence lengths in tokens.
+        directory: where the readings go, a JSON-lines file for each.
+        encoder: gives the image features, the cached ones without work.
+    """
+
+    renderer: PromptRenderer
+    samples: Dataset
+    lengths: Sequence[int]
+    batch_size: int
+    settings: ScoringSettings
+    directory: Path
+    encoder: VisionEncoder
+
+    def read(self, model: Any, name: str) -> Scores:
+        """Read all samples with ``model``, keep the readings as ``name``.jsonl, and score them."""
+        was_training = model.training
+        model.eval()
+        readings = read_samples(
+            model, self.renderer, self.samples, self.lengths, self.batch_size, progress=False, encoder=self.encoder
+        )
+        model.train(was_training)
+        if is_main_process():
+            write_predictions(readings, self.file(name))
+        return score(readings, self.settings)
+
+    def file(self, name: str) -> Path:
+        return self.directory / f"{name}.jsonl"
+
+    def remembered(self, name: str) -> Scores | None:
+        """The scores of an earlier reading, from its file; None when it was never made."""
+        file = self.file(name)
+        return score(read_predictions(file).readings, self.settings) if file.is_file() else None
+
+
+def choose_samples(samples: Dataset, lengths: np.ndarray, most: int, seed: int) -> tuple[Dataset, list[int]]:
+    """At most ``most`` samples and their lengths, the same ones for the same seed."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(samples))[:most])
+    return samples.select(chosen), lengths[chosen].tolist()
+
+
+def logged_metrics(scores: Scores, prefix: str) -> dict[str, float]:
+    """The figures that go into the logs and trackers, as ``eval_cer`` and so on; undefined ones are left out."""
+    values = {f"{prefix}_{name}": scores.values[metric] for name, metric in LOGGED.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def summarise(
+    base: Scores, tuned: Scores, history: Sequence[Mapping[str, float]], facts: Mapping[str, Any], extra: str = ""
+) -> tuple[Comparison, dict[str, Any]]:
+    """Base against tuned on the same samples, and what ``summary.json`` holds of it."""
+    comparison = compare(base, tuned)
+    summary = {
+        "verdict": comparison.verdict,
+        "verdict_text": str(comparison) + extra,
+        "scored_with": str(base.settings),
+        "settings": asdict(base.settings),
+        "samples": len(base.samples),
+        "base": base.values,
+        "tuned": tuned.values,
+        "comparison": {name: _difference(one) for name, one in comparison.differences.items()},
+        "history": list(history),
+        "run": dict(facts),
+    }
+    return comparison, summary
+
+
+def _difference(one: Any) -> dict[str, Any]:
+    interval = asdict(one.interval) if one.interval else None
+    return {"difference": one.difference, "interval": interval, "verdict": one.verdict}
+
+
+def write_summary(summary: Mapping[str, Any], directory: Path) -> Path:
+    """Write ``summary.json``."""
+    file = directory / SUMMARY_FILE
+    file.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    return file
+
+
+def report_verdict(comparison: Comparison, name: str = "", may_stay: bool = False) -> None:
+    """Say base against tuned plainly; a tuned model that is not better (or, where it may stay, is worse) is a warning."""
+    line = f"{name}{comparison}"
+    if comparison.better or (may_stay and comparison.verdict != "worse"):
+        logger.info("%s", line)
+    else:
+        logger.warning("%s", line)
