@@ -12,7 +12,7 @@ from ..inputs.images import ImageError, check_complete, content_key, read_size
 from ..inputs.labels import clean_label
 from ..inputs.processor import PixelBudget
 from ..inputs.prompt import PromptRenderer
-from ..readers import PROBLEMS
+from ..readers import problem_in_words
 from ..readers.rows import image_of
 from ..vision.pixels import TooLong, fit_image
 
@@ -108,8 +108,7 @@ def _measure(
 ) -> tuple[int, int, int]:
     """Text tokens of a row, image tokens as it is, and image tokens after the image was shrunk to fit."""
     if row["problem"]:
-        path = (row["image"] or {}).get("path") if row["problem"] == "missing_image" else None
-        raise _Rejected(row["problem"], PROBLEMS[row["problem"]] + (f": {path}" if path else ""))
+        raise _Rejected(row["problem"], problem_in_words(row))
     label = clean_label(row["text"])
     if label.text is None:
         raise _Rejected(str(label.reason))

@@ -16,6 +16,7 @@ DPI = 200
 """Dots per inch at which a page becomes an image: A4 has 3.9 megapixels, of which the model takes 4.8 at most."""
 
 _PATH = re.compile(r"(.+\.pdf)#page=([1-9]\d{0,8})", re.IGNORECASE | re.DOTALL)
+_BLANKS = re.compile(r"[ \t\xa0]+")
 _HYPHEN = re.compile(r"(?<=\w)\x02(?=\w)")
 """What PDFium makes of a hyphen and the line break after it."""
 
@@ -68,7 +69,8 @@ def _text_layer(page: Any) -> str:
         text = _HYPHEN.sub("-\n", layer.get_text_bounded().replace("\r\n", "\n").replace("\r", "\n"))
     finally:
         layer.close()
-    return "\n".join(" ".join(line.split(" ")).strip() for line in re.sub(r"[ \t\xa0]+", " ", text).split("\n")).strip()
+    lines = (_BLANKS.sub(" ", line).strip() for line in text.split("\n"))
+    return re.sub("\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
 @contextmanager

@@ -8,6 +8,7 @@
 - ``source``: where the row comes from, for messages: ``manifest.jsonl:12`` (line, or item of a JSON list,
   from 1; the file's name alone for a ``.gt.txt``) or ``train:12`` (index in the split, from 0)
 - ``problem``: None, or why the row cannot be used: a key of ``PROBLEMS``
+- ``detail``: None, or the value that the problem is about; ``problem_in_words`` joins the two
 - ``region``: None for the whole image, or the part of it that is meant: [x, y] points in pixels of the upright image
 - ``group``: the page or document that the row was cut from, or None when nothing is known of it
 
@@ -26,7 +27,7 @@ from ..errors import UserError
 from .hub import hub_splits, is_hub_id, read_hub_split
 from .pages.pdf import pdf_splits
 from .pages.reader import page_splits
-from .rows import COLUMNS, PROBLEMS, ReadOptions
+from .rows import COLUMNS, PROBLEMS, ReadOptions, problem_in_words
 from .saved import saved_splits
 from .tables import SUFFIXES, canonical_split, table_splits
 from .text_pairs import text_pair_splits
@@ -34,7 +35,7 @@ from .text_pairs import text_pair_splits
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["COLUMNS", "PROBLEMS", "list_splits", "load_rows"]
+__all__ = ["COLUMNS", "PROBLEMS", "list_splits", "load_rows", "problem_in_words"]
 
 Splits = dict[str, "Callable[[], Dataset]"]
 """Split name -> function that reads its rows."""

@@ -15,7 +15,7 @@ from ..inputs.labels import is_storable
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-COLUMNS = ("image", "text", "prompt", "source", "problem", "region", "group")
+COLUMNS = ("image", "text", "prompt", "source", "problem", "detail", "region", "group")
 
 PROBLEMS = {
     "no_image": "the row names no image",
@@ -27,10 +27,11 @@ PROBLEMS = {
     "ambiguous_image": "images of different folders were looked for under one file name",
     "several_turns": "the conversation is not one user message and one answer",
     "system_message": "the conversation has a system message, which the prompt has no place for",
+    "empty_label": "the label is missing, empty or white space only",
     "label_not_text": "the label is a list, a mapping or a truth value",
     "invalid_text": "the label or prompt is not valid Unicode",
     "invalid_record": "the line is not a JSON object, or has more cells than the header",
-    "unreadable_page": "the page file cannot be read; the lines above say why",
+    "unreadable_page": "the page file cannot be read",
     "missing_page": "the page file that METS names does not exist",
     "empty_page": "the page has neither lines nor text",
     "not_transcribed": "there is no transcription",
@@ -38,24 +39,27 @@ PROBLEMS = {
     "placeholder": "the label only marks text that is not transcribed (~~~, ###)",
     "no_lines": "the region has a text but its lines have none; --level region reads it",
     "no_coordinates": "no outline is given, so there is nothing to cut out; --level page needs none",
-    "page_size_differs": "the image has not the shape of its page, so coordinates do not fit",
+    "page_size_differs": "the image does not have the shape of its page",
     "unknown_scale": "the coordinates are not in pixels, and the page's size is not given",
-    "several_pages": "the file has several pages for one image",
+    "shared_image": "another page of the same file has this image; of several frames the first is read",
     "rotated_page": "the page's text is for a page turned upright (rotation_correction)",
     "page_count": "the text beside the PDF is not of as many pages (form feeds between them)",
     "unmapped_text": "the PDF's text layer has characters that its fonts do not map",
 }
 """Why a reader rejects a row, in words. ``missing_image`` is found again by ``images`` when a file vanishes later."""
 
-_VERSION = 2  # of the stored tables: raise it when the same files yield other rows
+_VERSION = 3  # of the stored tables: raise it when the same files yield other rows
 _BATCH = 1000
+_DETAIL = 300
+"""Characters of a value that are shown."""
 
 
 class Row(TypedDict):
     """One sample. ``problem`` is a key of ``PROBLEMS`` or None; with a problem, text and prompt may be None.
 
-    ``region``: polygon of [x, y] in pixels of the upright image, or None for all of it. ``group``: the page
-    or document that the sample was cut from, relative to the data set, or None when nothing is known of it.
+    ``detail`` is the value that the problem is about: the path that was tried, what a parser says. ``region`` is a
+    polygon of [x, y] in pixels of the upright image, or None for all of it. ``group`` is the page or document that
+    the sample was cut from, relative to the data set, or None when nothing is known of it.
     """
 
     image: dict[str, Any] | None
@@ -63,6 +67,7 @@ class Row(TypedDict):
     prompt: str | None
     source: str
     problem: str | None
+    detail: str | None
     region: list[list[float]] | None
     group: str | None
 
@@ -84,6 +89,7 @@ def make_row(
     text: str | None = None,
     prompt: str | None = None,
     problem: str | None = None,
+    detail: str | None = None,
     region: list[list[float]] | None = None,
     group: str | None = None,
 ) -> Row:
@@ -99,6 +105,7 @@ def make_row(
         prompt=prompt,
         source=_storable(source),
         problem=problem,
+        detail=_storable(detail[:_DETAIL]) if problem and detail else None,
         region=region,
         group=None if group is None else _storable(group),
     )
@@ -108,6 +115,11 @@ def image_of(row: Mapping[str, Any]) -> Any:
     """The image of a stored row as ``images`` takes it: with its region, when the row has one."""
     image, region = row["image"], row.get("region")
     return {**image, "region": region} if region and isinstance(image, dict) else image
+
+
+def problem_in_words(row: Mapping[str, Any]) -> str:
+    """Why a row cannot be used, with the value that is the matter."""
+    return ": ".join(part for part in (PROBLEMS[row["problem"]], row["detail"]) if part)
 
 
 def _storable(name: str) -> str:

@@ -120,11 +120,12 @@ def reading_of(sample: Mapping[str, Any], index: int, answer: Generated | None =
         source=source.rsplit(":", 1)[0],
         image=image.get("path") if isinstance(image, dict) else None,
         document=sample.get("group"),
+        region=image.get("region") if isinstance(image, dict) else None,
     )
 
 
 def write_predictions(readings: Iterable[Reading], file: Path) -> None:
-    """One JSON object a line: id, image, text (the truth), prediction, prompt, source, stopped, num_tokens, document."""
+    """One JSON object a line: id, image, text (the truth), prediction, prompt, source, stopped, num_tokens, document, region."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8") as handle:
         for reading in readings:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ...inputs.images import ImageError, read_size
-from ...inputs.labels import label_as_found
+from ...inputs.labels import clean_label
 from ..rows import Row, make_row
 from .kinds import read_pages
 from .layout import Page, PageError, Polygon
@@ -81,6 +81,12 @@ class Placement:
     problem: str | None = None
     scale: tuple[float, float] = (1.0, 1.0)
     bottom: float | None = None
+    size: str = ""
+
+    @property
+    def detail(self) -> str:
+        """What the problem is about."""
+        return f"{self.path} {self.size}".rstrip()
 
     def region(self, points: Polygon) -> list[list[float]]:
         """The outline in pixels of the image, from its top left corner."""
@@ -110,7 +116,7 @@ class PageReader:
         except PageError as error:
             self.tally.broken(name, str(error))
             reason = source.problem[0] if source.problem else "unreadable_page"
-            yield make_row(name, problem=reason, group=name)
+            yield make_row(name, problem=reason, detail=str(error), group=name)
             return
         names = _Names(name, is_alone=len(pages) == 1)
         taken: set[str] = set()
@@ -127,12 +133,13 @@ class PageReader:
         return read_pages(source.path, source.kind)
 
     def _row(self, sample: Sample, placement: Placement, source: str, file: str) -> Row:
-        label = label_as_found(sample.text)
+        label = clean_label(sample.text)
         problem = sample.problem or label.reason or placement.problem
+        detail = placement.detail if problem == placement.problem else None
+        region = placement.region(sample.points) if sample.points and not problem else None
         group = file if placement.problem else os.path.relpath(placement.path, self.root)
         image = {"bytes": None, "path": placement.path}
-        region = placement.region(sample.points) if sample.points and not problem else None
-        return make_row(source, image, label.text, problem=problem, region=region, group=group)
+        return make_row(source, image, label.text, None, problem, detail, region, group)
 
     def _place(self, page: Page, source: Source, taken: set[str]) -> Placement:
         """The image of a page, which no other page of its file may have: of several frames only the first is read."""
@@ -143,7 +150,7 @@ class PageReader:
         if placement.problem or page.is_empty:
             return placement
         if picture.path in taken:
-            return Placement(picture.path, "several_pages")
+            return Placement(picture.path, "shared_image")
         taken.add(picture.path)
         self.tally.describe(picture.path, os.path.relpath(source.path, self.root))
         if placement.scale != (1.0, 1.0):
@@ -192,7 +199,7 @@ def _fitted(page: Page, path: str) -> Placement:
         return Placement(path, None if page.unit == "pixel" else "unknown_scale", bottom=bottom)
     across, down = width / page.width, height / page.height
     if abs(across / down - 1) > _SHAPE and max(abs(page.width - width), abs(page.height - height)) > _ROUNDING:
-        return Placement(path, "page_size_differs")
+        return Placement(path, "page_size_differs", size=f"{width} x {height}, not {page.width:g} x {page.height:g}")
     return Placement(path, scale=(across, down), bottom=bottom)
 
 

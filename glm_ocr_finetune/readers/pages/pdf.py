@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import UserError
+from ...inputs.labels import clean_label
 from ...inputs.pdf_pages import DPI, PdfError, has_unmapped, page_path, page_texts
 from ..rows import ReadOptions, Row, make_row, store_rows
 from .decoding import decode
@@ -72,11 +73,12 @@ def _rows(file: str, root: str, broken: list[str]) -> Iterator[Row]:
     except (PdfError, PageError) as error:
         broken.append(name)
         logger.warning("%s cannot be read: %s", name, error)
-        yield make_row(name, problem="unreadable_page", group=name)
+        yield make_row(name, problem="unreadable_page", detail=str(error), group=name)
         return
     for number, (text, problem) in enumerate(labels, 1):
+        label = clean_label(text)
         image = {"bytes": None, "path": page_path(file, number)}
-        yield make_row(f"{name}:page {number}", image, text, problem=problem, group=name)
+        yield make_row(f"{name}:page {number}", image, label.text, problem=problem or label.reason, group=name)
 
 
 def _labels(file: str, layers: list[str]) -> list[tuple[str | None, str | None]]:
