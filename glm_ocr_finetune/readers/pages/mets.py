@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lxml import etree
-
 from .layout import PageError
 from .xml_input import Element, local_name
 
@@ -57,7 +55,7 @@ def _group(file: Element) -> str:
 
 
 def _attribute(element: Element, name: str) -> str:
-    return next((str(value) for key, value in element.attrib.items() if etree.QName(key).localname == name), "")
+    return next((str(value) for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
 
 
 def _is_xml(element: Element, href: str) -> bool:

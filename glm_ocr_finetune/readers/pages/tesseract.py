@@ -13,7 +13,7 @@ from .geometry import around, box, corners
 from .layout import Line, Page, PageError, Polygon, Region
 
 TSV_COLUMNS = "level\tpage_num\tblock_num\tpar_num\tline_num\tword_num\tleft\ttop\twidth\theight"
-_PAGE, _WORD = "1", "5"
+_WORD = "5"
 _BOX = re.compile(r"^(.+?) (-?\d+) (-?\d+) (-?\d+) (-?\d+) (\d+)(?: ?#(.*))?$")
 
 Row = dict[str, str]
@@ -21,31 +21,34 @@ Row = dict[str, str]
 
 def parse_tsv(data: bytes) -> list[Page]:
     """The pages of a TSV; blocks are regions. Raises ``PageError`` when it is cut short or is not UTF-8."""
-    rows = list(csv.DictReader(io.StringIO(decode(data)), delimiter="\t", quoting=csv.QUOTE_NONE))
-    if not rows:
-        raise PageError("holds no rows")
-    if any(value is None for row in rows for name, value in row.items() if name != "text") or "" in rows[-1]:
-        raise PageError("a row has less columns than the header")
+    reader = csv.DictReader(io.StringIO(decode(data)), delimiter="\t", quoting=csv.QUOTE_NONE)
+    missing = [name for name in TSV_COLUMNS.split("\t") if name not in (reader.fieldnames or ())]
+    if missing:
+        raise PageError(f"has no column {missing[0]!r}")
+    rows = list(reader)
+    short = next((number for number, row in enumerate(rows, 2) if row["height"] is None), None)
+    if short or not rows:
+        raise PageError(f"line {short} has less columns than the header" if short else "holds no rows")
     return [_page(list(group)) for _, group in groupby(rows, key=lambda row: row["page_num"])]
 
 
 def _page(rows: list[Row]) -> Page:
-    whole = next((_points(row) for row in rows if row["level"] == _PAGE), ())
-    width, height = whole[1] if whole else (0, 0)
-    words = [row for row in rows if row["level"] == _WORD]
-    blocks = groupby(words, key=lambda row: row["block_num"])
-    return Page(None, max(width, 0), max(height, 0), tuple(_region(list(block)) for _, block in blocks))
+    boxes = {(row["level"], row["block_num"], row["par_num"], row["line_num"]): _points(row) for row in rows}
+    width, height = (boxes.get(("1", "0", "0", "0")) or ((0.0, 0.0), (0.0, 0.0)))[1]
+    blocks = groupby((row for row in rows if row["level"] == _WORD), key=lambda row: row["block_num"])
+    regions = tuple(_region(number, list(words), boxes) for number, words in blocks)
+    return Page(None, max(width, 0.0), max(height, 0.0), regions)
 
 
-def _region(words: list[Row]) -> Region:
-    lines = groupby(words, key=lambda row: (row["par_num"], row["line_num"]))
-    made = tuple(_line(list(line)) for _, line in lines)
-    return Region("", around(line.points for line in made), None, made)
+def _region(number: str, words: list[Row], boxes: dict[tuple[str, ...], Polygon]) -> Region:
+    groups = groupby(words, key=lambda row: (row["par_num"], row["line_num"]))
+    lines = tuple(_line(list(line), boxes.get(("4", number, *place))) for place, line in groups)
+    return Region("", boxes.get(("2", number, "0", "0")) or around(line.points for line in lines), None, lines)
 
 
-def _line(words: list[Row]) -> Line:
+def _line(words: list[Row], own: Polygon | None) -> Line:
     texts = ((word.get("text") or "").strip() for word in words)
-    return Line("", around(map(_points, words)), " ".join(filter(None, texts)))
+    return Line("", own or around(map(_points, words)), " ".join(filter(None, texts)))
 
 
 def _points(row: Row) -> Polygon:
