@@ -17,6 +17,7 @@ LINES = frozenset(("ocr_line", "ocrx_line", "ocr_header", "ocr_footer", "ocr_cap
 BLOCKS = ("ocr_carea", "ocr_column", "ocrx_block", "ocr_block")
 PARAGRAPHS = ("ocr_par",)
 
+_TAIL = 1000
 _PROPERTY = re.compile(r"""([A-Za-z_]\w*)((?:\s+|"[^"]*"|'[^']*'|[^;"'\s])*)""")
 
 
@@ -33,6 +34,8 @@ def _root(data: bytes) -> Element:
     text = decode_html(data)
     if not text.strip():
         raise PageError("the file is empty")
+    if "</html" not in text[-_TAIL:].lower():
+        raise PageError("breaks off: there is no </html> at its end")
     if "<!ENTITY" in text:
         raise PageError("declares entities; files with entities of their own are not read")
     plain = re.sub(r"^\s*<\?xml[^>]*\?>", "", text).encode("utf-8")

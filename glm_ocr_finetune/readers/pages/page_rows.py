@@ -39,6 +39,7 @@ class Tally:
     scaled: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     twice: list[tuple[str, str]] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
 
     def broken(self, file: str, detail: str) -> None:
         """Say that a file cannot be read."""
@@ -61,12 +62,14 @@ class Tally:
             logger.info("page images found under another name: %d, e.g. %s: %s", *self._first(self.renamed))
         if self.scaled:
             logger.info("pages whose coordinates are scaled to the size of their image: %d", len(self.scaled))
+        if self.unused:
+            logger.info("images that no page file describes: %d, e.g. %s", len(self.unused), self.unused[0])
         if self.twice:
             logger.warning("pages described by two files, both read: %d, e.g. %s and %s", *self._first(self.twice))
 
     def has_something_to_say(self) -> bool:
         """Whether any of this must be said again when the same files are read again."""
-        return bool(self.unreadable or self.missing or self.renamed or self.scaled or self.twice)
+        return any((self.unreadable, self.missing, self.renamed, self.scaled, self.twice, self.unused))
 
     @staticmethod
     def _first(pairs: Sequence[tuple[str, str]]) -> tuple[int, str, str]:
@@ -109,6 +112,11 @@ class PageReader:
         for source in sources:
             yield from self._rows_of_file(source)
 
+    def note_unused(self, pictures: Sequence[str]) -> None:
+        """Note the images of the data set that were not asked for; when nothing was read, none."""
+        if self.tally.pages:
+            self.tally.unused = [path for path in pictures if path not in self.tally.files]
+
     def _rows_of_file(self, source: Source) -> Iterator[Row]:
         name = os.path.relpath(source.path, self.root)
         try:
@@ -146,13 +154,13 @@ class PageReader:
         picture = self._picture(page, source)
         if picture.problem:
             return Placement(picture.path, picture.problem)
+        self.tally.describe(picture.path, os.path.relpath(source.path, self.root))
         placement = _fitted(page, picture.path)
         if placement.problem or page.is_empty:
             return placement
         if picture.path in taken:
             return Placement(picture.path, "shared_image")
         taken.add(picture.path)
-        self.tally.describe(picture.path, os.path.relpath(source.path, self.root))
         if placement.scale != (1.0, 1.0):
             self.tally.scaled.append(picture.path)
         return placement

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,7 +115,8 @@ def _read_mets(path: Path, options: ReadOptions) -> Dataset:
 
 def _read_folder(path: Path, options: ReadOptions, contents: Contents) -> Dataset:
     pictures = contents.pictures or _pictures_near(path, options)
-    return _store(select(contents, str(path)), path, [*pictures, *_pictures_of_option(options)], options)
+    pictures = [*pictures, *_pictures_of_option(options)]
+    return _store(select(contents, str(path)), path, pictures, options, contents.pictures)
 
 
 def _pictures_near(folder: Path, options: ReadOptions) -> list[str]:
@@ -135,13 +136,18 @@ def _pictures_of_option(options: ReadOptions) -> list[str]:
     return look_into(folder).pictures
 
 
-def _store(selection: Selection, root: Path, pictures: list[str], options: ReadOptions) -> Dataset:
-    """The rows of the selected files, stored as long as neither they nor the images change."""
+def _store(
+    selection: Selection, root: Path, pictures: list[str], options: ReadOptions, own: Sequence[str] = ()
+) -> Dataset:
+    """The rows of the selected files, stored as long as neither they nor the images change.
+
+    ``pictures`` may be used; those of them that are the data set's ``own`` should be.
+    """
     reader = PageReader(str(root), options.level, PictureFinder(list(dict.fromkeys(pictures))))
     files = [source.path for source in selection.sources if source.kind]
     named = [(source.path, source.image) for source in selection.sources]
     key = ("pages", str(root), options.level, named, states(files), states(pictures))
-    table = store_rows(reader.rows(selection.sources), key, lambda: _is_plain(reader, options.level))
+    table = store_rows(reader.rows(selection.sources), key, lambda: _is_plain(reader, own, options.level))
     for note in selection.notes:
         logger.info("%s", note)
     reader.tally.say()
@@ -149,8 +155,9 @@ def _store(selection: Selection, root: Path, pictures: list[str], options: ReadO
     return table
 
 
-def _is_plain(reader: PageReader, level: str | None) -> bool:
-    """Whether all that is to be said can be seen from the table."""
+def _is_plain(reader: PageReader, own: Sequence[str], level: str | None) -> bool:
+    """Whether all that is to be said, now that the rows are read, can be seen from the table."""
+    reader.note_unused(own)
     return not reader.tally.has_something_to_say() and set(reader.tally.counts) <= {level or "line"}
 
 

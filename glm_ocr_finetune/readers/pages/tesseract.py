@@ -33,7 +33,9 @@ def parse_tsv(data: bytes) -> list[Page]:
 
 
 def _page(rows: list[Row]) -> Page:
-    boxes = {(row["level"], row["block_num"], row["par_num"], row["line_num"]): _points(row) for row in rows}
+    boxes: dict[tuple[str, ...], Polygon] = {
+        (row["level"], row["block_num"], row["par_num"], row["line_num"]): _points(row) for row in rows
+    }
     width, height = (boxes.get(("1", "0", "0", "0")) or ((0.0, 0.0), (0.0, 0.0)))[1]
     blocks = groupby((row for row in rows if row["level"] == _WORD), key=lambda row: row["block_num"])
     regions = tuple(_region(number, list(words), boxes) for number, words in blocks)
