@@ -85,7 +85,9 @@ def test_encodings_of_tables(kind: Any, writer: Callable[[], str], encoding: str
 def test_the_format_is_known_by_its_content(tmp_path: Path, name: str) -> None:
     file, writer = write.FORMATS[name]
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):
-        found = kind_of(write.write(tmp_path / file, writer().replace("UTF-8", encoding.removesuffix("-sig")), encoding))
+        found = kind_of(
+            write.write(tmp_path / file, writer().replace("UTF-8", encoding.removesuffix("-sig")), encoding)
+        )
         assert found is not None
         assert found.name == name  # type: ignore[union-attr]
 

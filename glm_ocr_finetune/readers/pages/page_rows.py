@@ -19,7 +19,7 @@ from .sources import Source
 
 logger = logging.getLogger("glm_ocr_finetune")
 
-_MOST_SAID = 20
+MOST_SAID = 20
 """Files that cannot be read are said one by one up to here; all are listed as rows set aside."""
 _SHAPE = 0.02
 """Relative difference in aspect ratio up to which an image is taken to be that of its page."""
@@ -44,7 +44,7 @@ class Tally:
     def broken(self, file: str, detail: str) -> None:
         """Say that a file cannot be read."""
         self.unreadable += 1
-        if self.unreadable <= _MOST_SAID:
+        if self.unreadable <= MOST_SAID:
             logger.warning("%s cannot be read: %s", file, detail)
 
     def describe(self, image: str, file: str) -> None:
@@ -54,8 +54,8 @@ class Tally:
 
     def say(self) -> None:
         """One line for each kind of what is not as the files say."""
-        if self.unreadable > _MOST_SAID:
-            logger.warning("page files that cannot be read: %d more", self.unreadable - _MOST_SAID)
+        if self.unreadable > MOST_SAID:
+            logger.warning("page files that cannot be read: %d more", self.unreadable - MOST_SAID)
         if self.missing:
             logger.warning("page images not found: %d, e.g. %s (--image_folder)", len(self.missing), self.missing[0])
         if self.renamed:

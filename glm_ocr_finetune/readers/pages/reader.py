@@ -19,7 +19,7 @@ from .archives import unpack
 from .folders import DOCUMENTS, Contents, look_into
 from .kinds import KINDS, read_pages
 from .layout import PageError
-from .page_rows import PageReader, counted
+from .page_rows import MOST_SAID, PageReader, counted
 from .pdf import pdf_splits
 from .pictures import PictureFinder, states
 from .sources import Selection, holds_pages, look_at, select, select_by_mets
@@ -77,6 +77,7 @@ def _splits_of_folder(path: Path, options: ReadOptions) -> dict[str, Callable[[]
     if holds_pages(contents):
         return {"train": partial(_read_folder, path, options, contents)}
     _refuse_zips(path, contents)
+    _say_broken(contents)
     return None
 
 
@@ -84,6 +85,13 @@ def _has_a_table(folder: Path) -> bool:
     stems = (file.stem for file in folder.iterdir() if file.suffix.lower() in TABLES)
     words = (re.split(r"[-_. ]", stem)[0] for stem in stems)
     return any(w in _TABLES_OF_WHOLE_SETS or canonical_split(w) in ("train", "validation", "test") for w in words)
+
+
+def _say_broken(contents: Contents) -> None:
+    """Say which files would be pages if they could be read, in a folder that has no other."""
+    for source in map(look_at, contents.documents[:MOST_SAID]):
+        if source.problem:
+            logger.warning("%s cannot be read: %s", source.path, source.problem[1])
 
 
 def _refuse_zips(folder: Path, contents: Contents) -> None:

@@ -126,7 +126,10 @@ def _located(href: str, mets: str) -> str | None:
 
 
 def _from(mets: str, image: str | None) -> str | None:
-    return os.path.join(os.path.dirname(mets), image) if image and "://" not in image else image
+    """An image as it is named from the folder of its METS; a URL stays one, its last part is a name, too."""
+    if image is None or "://" in image:
+        return image
+    return _located(image, mets) or os.path.join(os.path.dirname(mets), unquote(image))
 
 
 def _each_page_once(sources: list[Source], notes: list[str]) -> list[Source]:
