@@ -33,35 +33,32 @@ def look_into(folder: str, depth: int | None = None) -> Contents:
     """The contents of a folder, and of folders in it up to ``depth`` steps down (None: all); hidden files, and what macOS adds to archives, do not count."""
     found = Contents()
     kinds = {DOCUMENTS: found.documents, PICTURES: found.pictures, ARCHIVES: found.archives, PDFS: found.pdfs}
-    by_suffix = {suffix: files for suffixes, files in kinds.items() for suffix in suffixes}
+    by_suffix = {suffix[1:]: files for suffixes, files in kinds.items() for suffix in suffixes}
     inside = os.path.realpath(folder)
-    for path, is_link in _files(folder, depth):
-        found.has_line_texts = found.has_line_texts or path.endswith(".gt.txt")
-        files = by_suffix.get(os.path.splitext(path)[1].lower())
-        if is_link and not is_inside(os.path.realpath(path), inside):
-            found.links.append(path)
+    for entry in _entries(folder, depth):
+        name = entry.name
+        files = by_suffix.get(name.rpartition(".")[2].lower())
+        if files is None and name.endswith(".gt.txt"):
+            found.has_line_texts = True
+        if entry.is_symlink() and not is_inside(os.path.realpath(entry.path), inside):
+            found.links.append(entry.path)
         elif files is not None:
-            files.append(path)
+            files.append(entry.path)
     return found
 
 
-def _files(folder: str, depth: int | None) -> Iterator[tuple[str, bool]]:
-    """(path, is it a link) of each file, and of each folder that is a link, which is not entered."""
-    for top, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        if depth is not None and _depth(top, folder) >= depth:
-            folders.clear()
-        for name in folders:
-            if os.path.islink(os.path.join(top, name)):
-                yield os.path.join(top, name), True
-        for name in sorted(files):
-            if not name.startswith("."):
-                path = os.path.join(top, name)
-                yield path, os.path.islink(path)
-
-
-def _depth(inner: str, folder: str) -> int:
-    return 0 if inner == folder else os.path.relpath(inner, folder).count(os.sep) + 1
+def _entries(folder: str, depth: int | None) -> Iterator[os.DirEntry[str]]:
+    """Each file, and each folder that is a link, which is not entered."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.name[0] == "." or entry.name == "__MACOSX":
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            if depth != 0:
+                yield from _entries(entry.path, None if depth is None else depth - 1)
+        else:
+            yield entry
 
 
 def is_inside(path: str, folder: str) -> bool:

@@ -131,23 +131,15 @@ class PageReader:
         for page in pages:
             self.tally.pages += 1
             placement = self._place(page, source, taken)
+            group = name if placement.problem else os.path.relpath(placement.path, self.root)
             for sample in samples_of(page, self.level):
                 self.tally.counts[sample.kind] += 1
-                yield self._row(sample, placement, names.next(sample), name)
+                yield _row(sample, placement, names.next(sample), group)
 
     def _pages(self, source: Source) -> list[Page]:
         if source.kind is None:
             raise PageError(source.problem[1] if source.problem else "of no page format")
         return read_pages(source.path, source.kind)
-
-    def _row(self, sample: Sample, placement: Placement, source: str, file: str) -> Row:
-        label = clean_label(sample.text)
-        problem = sample.problem or label.reason or placement.problem
-        detail = placement.detail if problem == placement.problem else None
-        region = placement.region(sample.points) if sample.points and not problem else None
-        group = file if placement.problem else os.path.relpath(placement.path, self.root)
-        image = {"bytes": None, "path": placement.path}
-        return make_row(source, image, label.text, None, problem, detail, region, group)
 
     def _place(self, page: Page, source: Source, taken: set[str]) -> Placement:
         """The image of a page, which no other page of its file may have: of several frames only the first is read."""
@@ -175,6 +167,15 @@ class PageReader:
         elif picture.is_renamed:
             self.tally.renamed.append((os.path.basename((names[-1] or "").strip()), os.path.basename(picture.path)))
         return picture
+
+
+def _row(sample: Sample, placement: Placement, source: str, group: str) -> Row:
+    label = clean_label(sample.text)
+    problem = sample.problem or label.reason or placement.problem
+    detail = placement.detail if problem == placement.problem else None
+    region = placement.region(sample.points) if sample.points and not problem else None
+    image = {"bytes": None, "path": placement.path}
+    return make_row(source, image, label.text, None, problem, detail, region, group)
 
 
 @dataclass

@@ -82,8 +82,8 @@ def _splits_of_folder(path: Path, options: ReadOptions) -> dict[str, Callable[[]
 
 
 def _has_a_table(folder: Path) -> bool:
-    stems = (file.stem for file in folder.iterdir() if file.suffix.lower() in TABLES)
-    words = (re.split(r"[-_. ]", stem)[0] for stem in stems)
+    tables = (name for name in os.listdir(folder) if name.lower().endswith(TABLES))
+    words = (re.split(r"[-_. ]", name)[0] for name in tables)
     return any(w in _TABLES_OF_WHOLE_SETS or canonical_split(w) in ("train", "validation", "test") for w in words)
 
 

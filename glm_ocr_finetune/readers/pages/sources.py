@@ -63,8 +63,9 @@ def select(contents: Contents, root: str) -> Selection:
     seen = {source.path for source in selection.sources}
     covered = tuple(os.path.dirname(mets) + os.sep for mets in named)
     rest = [source for source in looked if source.path not in seen and (source.kind or source.problem)]
-    inside = [source for source in rest if covered and source.path.startswith(covered) and source.kind]
-    selection.sources += _each_page_once([source for source in rest if source not in inside], selection.notes)
+    inside = [source for source in rest if source.path.startswith(covered) and source.kind] if covered else []
+    outside = [source for source in rest if not (source.path.startswith(covered) and source.kind)] if covered else rest
+    selection.sources += _each_page_once(outside, selection.notes)
     _say_unread(inside, contents, root, selection.notes)
     return selection
 
@@ -139,12 +140,12 @@ def _each_page_once(sources: list[Source], notes: list[str]) -> list[Source]:
     for source in sources:
         if source.kind:
             best[_stem(source.path)] = min(rank[source.kind], best.get(_stem(source.path), len(KINDS)))
-    kept = [source for source in sources if source.kind is None or rank[source.kind] == best[_stem(source.path)]]
-    left = Counter(source.kind.name for source in sources if source.kind and source not in set(kept))
+    is_best = [source.kind is None or rank[source.kind] == best[_stem(source.path)] for source in sources]
+    left = Counter(source.kind.name for source, kept in zip(sources, is_best, strict=True) if source.kind and not kept)
     if left:
         named = ", ".join(f"{count} {name}" for name, count in left.items())
         notes.append(f"not read, as another format describes the same pages: {named}")
-    return kept
+    return [source for source, kept in zip(sources, is_best, strict=True) if kept]
 
 
 def _stem(path: str) -> str:

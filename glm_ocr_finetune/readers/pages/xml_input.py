@@ -11,6 +11,7 @@ from .layout import PageError
 
 HEAD = 1 << 16
 """Bytes of a file that are looked at to know its kind."""
+_STEP = 1 << 10
 
 _OPTIONS: dict[str, Any] = {
     "resolve_entities": False,
@@ -46,9 +47,13 @@ def first_tag(head: bytes) -> Element | None:
     Raises ``PageError`` for a file that declares entities, or breaks before its first tag.
     """
     parser = etree.XMLPullParser(events=("start",), **_OPTIONS)
+    element = None
     try:
-        parser.feed(head)
-        element = next((element for _, element in parser.read_events()), None)
+        for start in range(0, len(head), _STEP):
+            parser.feed(head[start : start + _STEP])
+            element = next((element for _, element in parser.read_events()), None)
+            if element is not None:
+                break
     except (etree.XMLSyntaxError, ValueError, LookupError) as error:
         raise PageError(f"not well-formed XML: {_first_line(error)}") from error
     if element is not None:
@@ -63,7 +68,8 @@ def local_name(element: Element) -> str:
 
 def children(element: Element, *names: str) -> Iterator[Element]:
     """The direct children with these names, whatever their namespace."""
-    return (child for child in element if local_name(child) in names)
+    found: Iterator[Element] = element.iterchildren(*(f"{{*}}{name}" for name in names))
+    return found
 
 
 def child(element: Element, name: str) -> Element | None:
