@@ -21,6 +21,7 @@ NORMALISATIONS = ("none", "nfc", "nfc_case", "nfc_case_punct")
 CER_UNITS = ("grapheme", "codepoint")
 CACHES = ("auto", "off", "memory", "disk")
 INTERVALS = ("no", "steps", "epoch")
+LEVELS = ("line", "region", "page")
 SCHEDULES = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
     *("reduce_lr_on_plateau", "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay", "greedy"),
@@ -116,6 +117,8 @@ class DataSource:
     )
     image_column: str | None = arg(None, "Column with the image. Default: detected.")
     text_column: str | None = arg(None, "Column with the transcription. Default: detected.")
+    data_format: str | None = arg(None, "Format of a local data set, as in docs/formats.md. Default: detected.")
+    level: str | None = arg(None, "What a sample is in page formats. Default: a line where there are lines.", LEVELS)
     max_samples: int | None = arg(None, "Use only the first N samples of each split.", within=COUNT)
 
 

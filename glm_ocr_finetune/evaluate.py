@@ -34,6 +34,7 @@ HEADLINES = {
     "stop_rate": "stops",
     "repetition_rate": "loops",
 }
+MOST_GROUPS = 20  # lines of the table for one kind of group; a file a page makes hundreds, which are in scores.json
 TASK_HEADLINES = {"teds": "TEDS", "teds_structure": "TEDS structure", "formula_edit_distance": "formula edits"}
 
 
@@ -142,13 +143,13 @@ def show_scores(scores: Scores) -> None:
 
 
 def _summary(scores: Scores, columns: Mapping[str, str]) -> Table:
-    """Some figures of all samples, and by prompt and by source where there are several and any figure is defined."""
+    """Some figures of all samples, and by prompt and by source where there are a few and any figure is defined."""
     table = Table(Column("", overflow="fold"))
     for title in ("count", *columns.values()):
         table.add_column(title, no_wrap=True)
     rows = {"all": scores.overall}
     for name, groups in (("prompt", scores.by_prompt), ("source", scores.by_source)):
-        if len(groups) > 1:
+        if 1 < len(groups) <= MOST_GROUPS:
             rows |= {f"{name} {key}": group for key, group in groups.items()}
     for name, group in rows.items():
         if any(group.values[column] is not None for column in columns):

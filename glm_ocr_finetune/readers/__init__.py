@@ -33,6 +33,8 @@ from .iam import iam_splits
 from .kraken import kraken_splits
 from .label_lists import label_list_splits
 from .label_studio import label_studio_splits
+from .pages.pdf import pdf_splits
+from .pages.reader import page_splits
 from .rows import COLUMNS, PROBLEMS, ReadOptions, problem_in_words
 from .saved import saved_splits
 from .tables import SUFFIXES, canonical_split, table_splits
@@ -52,6 +54,7 @@ Finder = Callable[[Path, Path, ReadOptions], "Splits | None"]
 
 FORMATS: dict[str, Finder] = {
     "saved": saved_splits,
+    "pages": page_splits,
     "label_studio": label_studio_splits,
     "kraken": kraken_splits,
     "annotations": annotation_splits,
@@ -61,12 +64,15 @@ FORMATS: dict[str, Finder] = {
     "paddleocr": label_list_splits,
     "webdataset": webdataset_splits,
     "pairs": text_pair_splits,
+    "pdf": pdf_splits,
 }
 """Names for ``--data_format``; asked in this order, and the first that knows a path reads it."""
 
 _LAYOUTS = (
     "metadata.csv or metadata.jsonl with a file_name column, manifest.jsonl, train/test files or folders of "
-    "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, a list of image<TAB>text, or NAME.gt.txt, NAME.txt or NAME.md beside images"
+    "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, PAGE XML, ALTO, hOCR, METS or "
+    "ABBYY XML with page images, a zip of these, *.pdf, a list of image<TAB>text, or NAME.gt.txt, NAME.txt or NAME.md "
+    "beside images"
 )
 
 
@@ -79,11 +85,13 @@ def load_rows(
     text_column: str | None = None,
     image_folder: str | None = None,
     data_format: str | None = None,
+    level: str | None = None,
 ) -> Dataset:
     """The rows of one split of a local file or folder, or else of a hub data set, in the neutral columns.
 
     ``split`` may be sliced and added as in ``datasets`` (``train[:10%]+test``). ``config`` is a hub
-    data set's configuration, or a sub-folder of a local one. Columns are detected (see ``columns``)
+    data set's configuration, or a sub-folder of a local one. ``level`` is what becomes a row of page
+    formats: line, region or page. Columns are detected (see ``columns``)
     unless named. Image paths are relative to ``image_folder``, when given, or to the file that names
     them, and must not leave these folders. The format is found out unless ``data_format`` names it (a
     key of ``FORMATS``).
@@ -91,8 +99,10 @@ def load_rows(
     Raises ``UserError`` when the data set, split, column or image folder does not exist, a file
     cannot be parsed, or there are no rows.
     """
-    options = ReadOptions(config, image_column, text_column, image_folder, data_format)
+    options = ReadOptions(config, image_column, text_column, image_folder, data_format, level)
     splits = _local_splits(dataset_name, options)
+    if splits is None and level is not None:
+        raise UserError(f"--level {level} is for page formats (PAGE XML, ALTO, …); leave it out for {dataset_name}")
     rows = read_hub_split(dataset_name, split, options) if splits is None else _select(splits, split, dataset_name)
     if len(rows) == 0:
         raise UserError(f"{dataset_name}: split {split!r} has no rows.")

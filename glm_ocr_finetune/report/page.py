@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from ..inputs.images import ImageError, read_size
 from ..metrics import METRICS, Comparison, GroupScore, Interval, Scores
+from ..metrics.reading import Reading
 from ..metrics.samples import SampleScore
 from .charts import bar_chart, binned_chart, line_chart, percent
 from .inputs import RunFacts
@@ -295,7 +296,7 @@ def _sample_charts(report: Report) -> list[tuple[str, Markup, list[tuple[str, st
     charts = [("Samples by CER", bar_chart("Samples by CER", _CER_BINS, histogram, "CER of a sample, %"), legend)]
     lengths: list[int | None] = [sample.characters for sample in report.judged.samples]
     charts += _rate_by(report, lengths, "CER by length of the truth", "characters", legend)
-    heights = [_image_height(report.folder, sample.reading.image) for sample in report.judged.samples]
+    heights = [_image_height(report.folder, sample.reading) for sample in report.judged.samples]
     charts += _rate_by(report, heights, "CER by height of the image", "pixels", legend)
     return charts
 
@@ -342,8 +343,10 @@ def _corpus_cer(samples: Sequence[SampleScore]) -> float:
     return sum(sample.edits for sample in samples) / max(1, sum(sample.characters for sample in samples))
 
 
-def _image_height(folder: Path, image: str | None) -> int | None:
+def _image_height(folder: Path, reading: Reading) -> int | None:
+    if not reading.image:
+        return None
     try:
-        return read_size(folder / image)[0] if image else None
+        return read_size({"bytes": None, "path": str(folder / reading.image), "region": reading.region})[0]
     except ImageError:
         return None

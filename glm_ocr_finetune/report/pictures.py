@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 from ..inputs.images import ImageError, open_upright
+from ..inputs.regions import Region
 
 MAX_WIDTH, MAX_HEIGHT = 640, 420
 QUALITY = 55
@@ -31,12 +32,12 @@ class Album:
     count: int = 0
     unreadable: list[str] = field(default_factory=list)
 
-    def picture(self, folder: Path, image: str | None) -> Picture | None:
-        """The picture of one sample; None without an image, for one that cannot be read, or when the budget is used."""
+    def picture(self, folder: Path, image: str | None, region: Region | None = None) -> Picture | None:
+        """The picture of one sample, or of the region of it that was read; None without an image, for one that cannot be read, or when the budget is used."""
         if not image or self.budget <= 0 or self.count >= MAX_PICTURES:
             return None
         try:
-            made = _thumbnail(folder / image)
+            made = _thumbnail(folder / image, region)
         except ImageError as error:
             self.unreadable.append(f"{image} ({error.reason.replace('_', ' ')})")
             return None
@@ -45,8 +46,8 @@ class Album:
         return made
 
 
-def _thumbnail(path: Path) -> Picture:
-    image = open_upright(path)
+def _thumbnail(path: Path, region: Region | None) -> Picture:
+    image = open_upright({"bytes": None, "path": str(path), "region": region})
     image.thumbnail((MAX_WIDTH, MAX_HEIGHT))
     stream = BytesIO()
     image.save(stream, "WEBP", quality=QUALITY, method=4)

@@ -37,7 +37,7 @@ def suspect_row(reading: Reading, score: float | None, doubted: str, settings: S
 def add_pictures(rows: Iterable[Row], folder: Path, album: Album) -> None:
     """Give rows their pictures, in their order, as long as the album has room."""
     for row in rows:
-        picture = album.picture(folder, row["image"])
+        picture = album.picture(folder, row["image"], row.pop("region", None))
         if picture:
             row["picture"] = asdict(picture)
 
@@ -46,7 +46,8 @@ def within_budget(rows: Sequence[Row], budget: int) -> list[Row]:
     """The first rows that together take at most ``budget`` bytes in the page."""
     kept: list[Row] = []
     for row in rows:
-        budget -= len(embedded_json(row).encode("utf-8"))
+        shown = {name: value for name, value in row.items() if name != "region"}
+        budget -= len(embedded_json(shown).encode("utf-8"))
         if budget < 0:
             break
         kept.append(row)
@@ -64,6 +65,7 @@ def _row(reading: Reading, readings: list[Row]) -> Row:
         "id": reading.id,
         "source": reading.source or "",
         "image": reading.image or "",
+        "region": reading.region,
         "truth": reading.truth,
         "readings": readings,
     }

@@ -75,7 +75,11 @@ def test_rows_set_aside_are_listed_with_their_source(processor: Any, tmp_path: P
     assert splits.set_aside_by_reason() == {"empty_label": 1}
     file = splits.write_set_aside(tmp_path)
     assert [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] == [
-        {"source": "train.jsonl:2", "reason": "empty_label", "detail": ""}
+        {
+            "source": "train.jsonl:2",
+            "reason": "empty_label",
+            "detail": "the label is missing, empty or white space only",
+        }
     ]
 
 

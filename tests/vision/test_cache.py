@@ -12,6 +12,7 @@ import pytest
 import torch
 from drawing import draw_line
 
+from glm_ocr_finetune.inputs.images import content_key
 from glm_ocr_finetune.inputs.processor import PixelBudget, load_processor
 from glm_ocr_finetune.model.loading import load_weights
 from glm_ocr_finetune.vision.cache import DiskStore, MemoryStore, VisionCache, fingerprint
@@ -87,10 +88,13 @@ def test_an_image_s_key_changes_with_all_that_changes_its_features(tmp_path: Pat
     for name, text in (("a", "one"), ("b", "one"), ("c", "two")):
         draw_line(text).save(tmp_path / f"{name}.png")
     budget = PixelBudget(6272, 100_352)
-    key = cache.key(tmp_path / "a.png", budget)
-    assert key == cache.key(tmp_path / "b.png", budget)  # equal files, one entry
-    others = [cache.key(tmp_path / "c.png", budget), cache.key(tmp_path / "a.png", PixelBudget(6272, 50_176))]
-    others.append(VisionCache("another", MemoryStore(1)).key(tmp_path / "a.png", budget))
+    key = cache.key(content_key(tmp_path / "a.png"), budget)
+    assert key == cache.key(content_key(tmp_path / "b.png"), budget)  # equal files, one entry
+    others = [
+        cache.key(content_key(tmp_path / "c.png"), budget),
+        cache.key(content_key(tmp_path / "a.png"), PixelBudget(6272, 50_176)),
+    ]
+    others.append(VisionCache("another", MemoryStore(1)).key(content_key(tmp_path / "a.png"), budget))
     assert len({key, *others}) == 4
 
 
