@@ -5,7 +5,7 @@ from .comparison import Comparison, Difference, compare
 from .confusion import Confusion, ScriptAccuracy, script_of
 from .definitions import METRICS, Metric, find_metric
 from .edit import AlignedPart, alignment
-from .formulas import FormulaScores, cdm_input, latex_tokens, score_formulas
+from .formulas import FormulaScore, latex_tokens, score_formula
 from .normalisation import (
     CER_UNITS,
     TEXT_NORMALISATIONS,
@@ -29,7 +29,7 @@ __all__ = [
     "Comparison",
     "Confusion",
     "Difference",
-    "FormulaScores",
+    "FormulaScore",
     "GroupScore",
     "Interval",
     "Metric",
@@ -43,7 +43,6 @@ __all__ = [
     "TableScores",
     "Totals",
     "alignment",
-    "cdm_input",
     "compare",
     "ends_in_loop",
     "find_metric",
@@ -52,7 +51,7 @@ __all__ = [
     "normalise_text",
     "read_predictions",
     "score",
-    "score_formulas",
+    "score_formula",
     "score_tables",
     "score_with_tables",
     "script_of",
