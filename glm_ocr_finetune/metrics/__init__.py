@@ -1,7 +1,7 @@
 """Scores of readings: character and word error rates, behaviour, confusions, tables, formulas, intervals."""
 
-from .bootstrap import Interval
-from .comparison import Comparison, Difference, compare
+from .bootstrap import MIN_UNITS, Interval
+from .comparison import USABLE_CER, Comparison, Difference, compare
 from .confusion import Confusion, ScriptAccuracy, script_of
 from .definitions import METRICS, Metric, find_metric
 from .edit import AlignedPart, alignment
@@ -24,7 +24,9 @@ from .tables import TableScore, TableScores, has_table, score_tables
 __all__ = [
     "CER_UNITS",
     "METRICS",
+    "MIN_UNITS",
     "TEXT_NORMALISATIONS",
+    "USABLE_CER",
     "AlignedPart",
     "Comparison",
     "Confusion",

@@ -17,6 +17,7 @@ from ..tokens import STOP_TOKEN
 
 BASE_FILE = Path("evaluation", "base.jsonl")
 TUNED_FILE = Path("evaluation", "tuned.jsonl")
+STATE_FILE = "trainer_state.json"
 _SUSPECT_TEXTS = ("id", "text", "prediction")
 
 Point = tuple[float, float]
@@ -31,7 +32,7 @@ class ReadingFile:
 
 
 @dataclass(frozen=True)
-class Suspect:
+class SuspectLabel:
     """A label that the model contradicts; ``score`` is its trust, the lowest first. ``doubted`` says where."""
 
     reading: Reading
@@ -53,7 +54,7 @@ class RunFacts:
     facts: Mapping[str, Any] = field(default_factory=dict)
     log: Sequence[Mapping[str, Any]] = ()
     set_aside: Mapping[str, int] = field(default_factory=dict)
-    suspects: Sequence[Suspect] = ()
+    suspects: Sequence[SuspectLabel] = ()
     folder: Path = Path()
 
     def curve(self, name: str) -> list[Point]:
@@ -69,11 +70,11 @@ def read_readings(file: Path) -> ReadingFile:
 def read_run(run: Path) -> RunFacts:
     """The facts of a run folder; raises ``UserError`` for a file that is there and cannot be read."""
     summary = _read_object(run / "summary.json")
-    state = _read_object(run / "trainer_state.json")
+    state = _read_object(_state_file(run))
     log = [row for row in state.get("log_history") or [] if isinstance(row, dict) and "step" in row]
     facts = summary.get("run")
     return RunFacts(
-        facts=facts if isinstance(facts, dict) else {},
+        facts=facts if isinstance(facts, dict) else _facts_of_training(run, state, log),
         log=log,
         set_aside=dict(Counter(str(row.get("reason")) for row in _read_rows(run / "set_aside.jsonl")).most_common()),
         suspects=_read_suspects(run),
@@ -81,12 +82,45 @@ def read_run(run: Path) -> RunFacts:
     )
 
 
+def check_is_run(run: Path) -> None:
+    """Raise ``UserError`` for a folder that no training run has written to, with the nearest thing that is meant."""
+    if _state_file(run).is_file() and run.name.startswith("checkpoint-") and (run.parent / TUNED_FILE).is_file():
+        raise UserError(f"{run} is one checkpoint of a run; expected --run {run.parent}")
+    if any((run / name).is_file() for name in (TUNED_FILE, BASE_FILE, "summary.json")) or _state_file(run).is_file():
+        return
+    if (run / "predictions.jsonl").is_file():
+        raise UserError(f"{run} holds an evaluation, not a run; expected --tuned {run / 'predictions.jsonl'}")
+    found = "no training run, neither readings nor a trainer_state.json" if run.is_dir() else "no such folder"
+    raise UserError(f"--run {run}: {found}; expected the --output_dir of a training run")
+
+
+def _state_file(run: Path) -> Path:
+    """The trainer's state: of the finished run, else of its newest checkpoint."""
+    if (run / STATE_FILE).is_file():
+        return run / STATE_FILE
+    checkpoints = [path for path in run.glob(f"checkpoint-*/{STATE_FILE}") if path.parent.name[11:].isdigit()]
+    return max(checkpoints, key=lambda path: int(path.parent.name[11:]), default=run / STATE_FILE)
+
+
+def _facts_of_training(run: Path, state: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is known of a run that has no summary of an evaluation."""
+    last: dict[str, Any] = {name: value for row in log for name, value in row.items() if _is_number(value)}
+    loss, seconds = last.get("train_loss"), last.get("train_runtime")
+    return {
+        "model": _read_object(run / "glm_ocr_finetune.json").get("base_model"),
+        "steps": state.get("global_step"),
+        "epochs": round(last["epoch"], 2) if "epoch" in last else None,
+        "mean training loss": f"{loss:.4g}" if loss is not None else None,
+        "training time": f"{seconds:,.0f} s" if seconds is not None else None,
+    }
+
+
 def read_evaluation(folder: Path) -> RunFacts:
     """What ``evaluate`` wrote beside its predictions: the suspects; raises ``UserError`` as :func:`read_run`."""
     return RunFacts(suspects=_read_suspects(folder), folder=folder)
 
 
-def _read_suspects(folder: Path) -> list[Suspect]:
+def _read_suspects(folder: Path) -> list[SuspectLabel]:
     return [_suspect(folder, number, row) for number, row in enumerate(_read_rows(folder / "suspects.jsonl"), 1)]
 
 
@@ -94,14 +128,14 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _suspect(run: Path, number: int, row: Mapping[str, Any]) -> Suspect:
+def _suspect(run: Path, number: int, row: Mapping[str, Any]) -> SuspectLabel:
     unusable = [name for name in _SUSPECT_TEXTS if not isinstance(row.get(name), str)]
     if unusable:
         raise UserError(f"{run / 'suspects.jsonl'} line {number}: {unusable[0]!r} is not text; expected a string")
     source, image = (value if isinstance(value, str) else None for value in (row.get("source"), row.get("image")))
     reading = Reading(row["id"], row["text"], row["prediction"], source=source, image=image)
     score = row.get("score")
-    return Suspect(reading, score if _is_number(score) else None, _doubt(row))
+    return SuspectLabel(reading, score if _is_number(score) else None, _doubt(row))
 
 
 def _doubt(row: Mapping[str, Any]) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ..images import ImageError, open_upright
 
-MAX_WIDTH, MAX_HEIGHT = 640, 420
+# Wide enough for the page; a line that is wider yet keeps a height at which it can be read, and is scrolled.
+MAX_WIDTH, MAX_HEIGHT = 1200, 1400
+LINE_HEIGHT, LINE_WIDTH = 48, 4000
 QUALITY = 55
 MAX_PICTURES = 2000
 
@@ -47,7 +49,12 @@ class Album:
 
 def _thumbnail(path: Path) -> Picture:
     image = open_upright(path)
-    image.thumbnail((MAX_WIDTH, MAX_HEIGHT))
+    image.thumbnail(_bounds(*image.size))
     stream = BytesIO()
     image.save(stream, "WEBP", quality=QUALITY, method=4)
     return Picture("data:image/webp;base64," + b64encode(stream.getvalue()).decode("ascii"), *image.size)
+
+
+def _bounds(width: int, height: int) -> tuple[int, int]:
+    """The largest width and height that a picture may have."""
+    return (LINE_WIDTH, LINE_HEIGHT) if height * MAX_WIDTH < LINE_HEIGHT * width else (MAX_WIDTH, MAX_HEIGHT)
