@@ -33,7 +33,7 @@ function picture({ picture: { width, height, uri } }, least) {
   return make("div", { className: "picture" }, image);
 }
 
-const linePicture = (row) => picture(row, Math.round(34 * row.picture.width / row.picture.height));
+const linePicture = (row) => picture(row, Math.round(28 * row.picture.width / row.picture.height));
 const pagePicture = (row) => picture(row, 760);
 
 function smallPicture(row) {
