@@ -1,6 +1,6 @@
 """How much of a batch is padding, for every way to make batches, on data sets that are named.
 
-    python benchmarks/padding.py --model tiny --dataset_name LINES RECEIPTS
+    python -m benchmarks.padding --model tiny --dataset_name LINES RECEIPTS
 
 Lengths are those of the sequences that would be trained (image, prompt, answer, stop token). A padded batch is as wide
 as its longest sequence; without padding the samples of a batch lie in one row, and nothing is padded by construction.
@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from glm_ocr_finetune.args import DataArguments
-from glm_ocr_finetune.batching import BatchPlan
-from glm_ocr_finetune.data import default_split, load_splits
-from glm_ocr_finetune.model import resolve_model_path
-from glm_ocr_finetune.processor import load_processor
-from glm_ocr_finetune.prompt import PromptRenderer
+from glm_ocr_finetune.data.batching import BatchPlan
+from glm_ocr_finetune.data.splits import default_split, load_splits
+from glm_ocr_finetune.inputs.processor import load_processor
+from glm_ocr_finetune.inputs.prompt import PromptRenderer
+from glm_ocr_finetune.model.loading import resolve_model_path
 
 
 def padded_share(lengths: np.ndarray, batches: list[list[int]]) -> float:

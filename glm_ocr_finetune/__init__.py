@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .args import DataArguments, ModelArguments
-    from .data import format_for_vlm
-    from .model import load_model
-    from .trainer import create_trainer
+    from .data.samples import format_for_vlm
+    from .model.loading import load_model
+    from .training.trainer import create_trainer
     from .training_args import TrainingArguments
 
 _HOMES = {
@@ -17,7 +17,7 @@ _HOMES = {
     "TrainingArguments": "training_args",
     "load_model": "model",
     "format_for_vlm": "data",
-    "create_trainer": "trainer",
+    "create_trainer": "training.trainer",
 }
 
 __all__ = [

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from .args import InferenceArguments
 from .errors import UserError
-from .generate import Generated, Request, generate_all, read_pixels
-from .images import ImageError, read_size
-from .model import load_for_reading
-from .processor import PixelBudget, set_pixel_budget
-from .prompt import PromptRenderer
+from .inputs.images import ImageError, read_size
+from .inputs.processor import PixelBudget, set_pixel_budget
+from .inputs.prompt import PromptRenderer
+from .model.loading import load_for_reading
+from .reading.generate import Generated, Request, generate_all
+from .vision.pixels import read_pixels
 
 logger = logging.getLogger(__name__)
 

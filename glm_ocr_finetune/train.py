@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,34 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
-from .args import DataArguments, ModelArguments
-from .cache_choice import choose_cache, refuse_contradiction
-from .callbacks import CURVE_FILE, SaveOnSignal
-from .checkpoint import Sidecar, read_sidecar
-from .collate import VLMDataCollator
-from .data import SET_ASIDE_FILE, SetAside, Splits, load_other, load_splits
+from .args import DEFAULT_PROMPT_FORMAT, DataArguments, ModelArguments
+from .data.collate import VLMDataCollator
+from .data.splits import Splits, load_splits
+from .data.survey import SetAside
 from .errors import UserError
-from .images import ImageError
-from .judge import Judge, choose_samples, report_verdict, summarise, write_summary
-from .metrics import Scores, ScoringSettings
-from .model import load_model, resolve_model_path
-from .parse import NOTHING_GIVEN, Given
-from .processor import load_processor
-from .prompt import PromptRenderer
-from .settings import show_settings
-from .trainer import GlmOcrTrainer, create_trainer
+from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS
+from .inputs.images import ImageError
+from .inputs.processor import load_processor
+from .inputs.prompt import PromptRenderer
+from .model.adapters import check_adapter_arguments
+from .model.checkpoint import Sidecar, read_sidecar
+from .model.loading import check_model, load_model, resolve_model_path
+from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
+from .ranks import is_main_process
+from .training.cache_choice import choose_cache, refuse_contradiction
+from .training.callbacks import SaveOnSignal
+from .training.judge import check_metric
+from .training.model_card import write_card
+from .training.trainer import GlmOcrTrainer, create_trainer
+from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
 from .training_args import TrainingArguments
-from .vision_encoder import VisionEncoder
 
 if TYPE_CHECKING:
-    import numpy as np
-    from datasets import Dataset
     from transformers import Glm46VProcessor
 
 logger = logging.getLogger(__name__)
 
-EVALUATION_FOLDER = "evaluation"
-BASE_READINGS, TUNED_READINGS = "base", "tuned"
 
 __all__ = ["GlmOcrTrainer", "Interrupted", "VLMDataCollator", "create_trainer", "train"]
 
@@ -73,13 +71,15 @@ def train(
     if not data_args.dry_run:
         check_writable(training_args.output_dir)
     checkpoint = find_checkpoint(training_args)
+    processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
+    renderer = PromptRenderer(processor, str(data_args.prompt_format))
+    splits = build_data(data_args, training_args, renderer)
     set_seed(training_args.seed)  # adapters are drawn at random
-    model, processor = build_model(model_args, data_args)
-    splits = build_data(data_args, training_args, processor)
+    model = build_model(model_args, processor)
     cache = choose_cache(model, processor, splits, training_args)
-    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length, cache=cache)
+    collator = VLMDataCollator(renderer, training_args.max_length, cache=cache)
     if data_args.dry_run:
-        from .dry_run import show
+        from .planning.dry_run import show
 
         show(model, splits, collator, training_args)
         return None
@@ -95,8 +95,9 @@ def train(
         splits.train_tokens,
     )
     trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
-    trainer.judge = build_judge(splits, collator.renderer, training_args, trainer.encoder)
-    probe = build_probe(data_args, collator.renderer, training_args, trainer.encoder)
+    trainer.data_name = data_args.dataset_name
+    trainer.judge = build_judge(splits, renderer, training_args, trainer.encoder)
+    probe = build_probe(data_args, renderer, training_args, trainer.encoder)
     base = read_base(trainer, checkpoint)
     probed = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-base") if probe else None
     run(trainer, collator, checkpoint)
@@ -106,36 +107,49 @@ def train(
         facts["probe"] = read_probe_again(trainer, probe, probed, str(data_args.probe_dataset))
     if base:
         conclude(trainer, base, facts)
+        write_card(trainer, training_args.output_dir, TUNED_READINGS)
     return Path(training_args.output_dir)
 
 
 def plan(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given) -> None:
     """Show what a run would take here, or what fits on a GPU of the size that is asked for; nothing is kept."""
-    from .plan import plan_size, propose, show_plan
+    from .planning.plan import show_plan
+    from .planning.propose import propose
+    from .planning.shapes import known_of
 
     if size := plan_size(data_args.plan):
-        path = resolve_model_path(model_args.model_name)
-        processor = load_processor(path, data_args.min_pixels, data_args.max_pixels)
-        propose(size, model_args, training_args, build_data(data_args, training_args, processor), given)
+        known = known_of(model_args.model_name, data_args.min_pixels, data_args.max_pixels)
+        if known.note:
+            logger.warning("%s", known.note)
+        splits = build_data(data_args, training_args, PromptRenderer(known.processor, str(data_args.prompt_format)))
+        propose(size, model_args, training_args, splits, given, known.config)
         return
+    processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
+    renderer = PromptRenderer(processor, str(data_args.prompt_format))
+    splits = build_data(data_args, training_args, renderer)
     set_seed(training_args.seed)
-    model, processor = build_model(model_args, data_args)
-    splits = build_data(data_args, training_args, processor)
-    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length)
+    model = build_model(model_args, processor)
+    collator = VLMDataCollator(renderer, training_args.max_length)
     show_plan(model, model_args, training_args, splits, collator, partial(create_trainer, model, processor))
 
 
 def resolve(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Settle what depends on more than one of the three, and refuse what contradicts itself."""
     refuse_contradiction(model_args, training_args)
-    if data_args.plan:
-        from .plan import plan_size
-
-        plan_size(data_args.plan)
+    check_metric(training_args)
+    check_adapter_arguments(
+        model_args.use_lora,
+        model_args.lora_rank,
+        model_args.lora_alpha,
+        model_args.lora_dropout,
+        model_args.load_in_4bit and not data_args.plan,
+    )
+    if not (data_args.plan and plan_size(data_args.plan)):
+        check_model(model_args.model_name)
     training_args.settle_learning_rate(model_args.use_lora)
     if data_args.prompt_format is None:
         tuned = read_sidecar(resolve_model_path(model_args.model_name))
-        data_args.prompt_format = tuned.prompt_format if tuned else "serve"
+        data_args.prompt_format = tuned.prompt_format if tuned else DEFAULT_PROMPT_FORMAT
         why = "what the checkpoint was tuned with" if tuned else "what servers send"
         training_args.origins["prompt_format"] = why
     if data_args.eval_split is None and data_args.eval_split_size == 0 and training_args.eval_strategy != "no":
@@ -170,9 +184,9 @@ def find_checkpoint(training_args: TrainingArguments) -> str | None:
     return str(found)
 
 
-def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[Any, Glm46VProcessor]:
-    """The model and its processor, as the arguments say."""
-    return load_model(
+def build_model(model_args: ModelArguments, processor: Glm46VProcessor) -> Any:
+    """The model, as the arguments say."""
+    model, _ = load_model(
         model_args.model_name,
         load_in_4bit=model_args.load_in_4bit,
         freeze_vision_tower=model_args.freeze_vision_tower,
@@ -182,14 +196,13 @@ def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[A
         lora_target=model_args.lora_target,
         lora_alpha=model_args.lora_alpha,
         lora_dropout=model_args.lora_dropout,
-        min_pixels=data_args.min_pixels,
-        max_pixels=data_args.max_pixels,
+        processor=processor,
     )
+    return model
 
 
-def build_data(data_args: DataArguments, training_args: TrainingArguments, processor: Glm46VProcessor) -> Splits:
+def build_data(data_args: DataArguments, training_args: TrainingArguments, renderer: PromptRenderer) -> Splits:
     """The samples, surveyed and split; evaluation is turned off when there is nothing to evaluate on."""
-    renderer = PromptRenderer(processor, str(data_args.prompt_format))
     evaluate = training_args.eval_strategy != "no"
     seed = training_args.data_seed if training_args.data_seed is not None else training_args.seed
     splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate)
@@ -200,7 +213,7 @@ def build_data(data_args: DataArguments, training_args: TrainingArguments, proce
 
 def report_data(splits: Splits, training_args: TrainingArguments) -> None:
     """Say what is trained on, what is shrunk, and what was set aside."""
-    if training_args.process_index != 0:
+    if not is_main_process():
         return
     held_out = len(splits.evaluation) if splits.evaluation is not None else 0
     logger.info("samples: %d to train on, %d to evaluate on", len(splits.train), held_out)
@@ -219,81 +232,6 @@ def report_data(splits: Splits, training_args: TrainingArguments) -> None:
         logger.warning("set aside: %s; listed in %s", reasons, file)
 
 
-def build_judge(
-    splits: Splits, renderer: PromptRenderer, training_args: TrainingArguments, encoder: VisionEncoder
-) -> Judge | None:
-    """The judge of a run, with its fixed share of the evaluation samples; None when nothing is to be read."""
-    if splits.evaluation is None or not training_args.eval_generate:
-        return None
-    return judge_of(splits.evaluation, splits.evaluation_tokens, renderer, training_args, encoder)
-
-
-def judge_of(
-    samples: Dataset,
-    lengths: np.ndarray,
-    renderer: PromptRenderer,
-    training_args: TrainingArguments,
-    encoder: VisionEncoder,
-) -> Judge:
-    """A judge with at most ``--eval_samples`` of the samples."""
-    chosen, chosen_lengths = choose_samples(samples, lengths, training_args.eval_samples, training_args.seed)
-    settings = ScoringSettings(training_args.text_normalisation, training_args.cer_unit)  # type: ignore[arg-type]
-    folder = Path(training_args.output_dir) / EVALUATION_FOLDER
-    return Judge(renderer, chosen, chosen_lengths, training_args.per_device_eval_batch_size, settings, folder, encoder)
-
-
-def build_probe(
-    data_args: DataArguments, renderer: PromptRenderer, training_args: TrainingArguments, encoder: VisionEncoder
-) -> Judge | None:
-    """The judge of the forgetting probe; None without ``--probe_dataset``."""
-    if not data_args.probe_dataset:
-        return None
-    splits = load_other(data_args, data_args.probe_dataset, renderer, None)
-    return judge_of(splits.train, splits.train_tokens, renderer, training_args, encoder)
-
-
-def read_probe_again(trainer: GlmOcrTrainer, probe: Judge, before: Scores, name: str) -> dict[str, Any]:
-    """What the tuning cost elsewhere: the probe before and after, said and returned for the summary."""
-    after = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-tuned")
-    comparison, summary = summarise(before, after, [], {"data set": name})
-    if trainer.args.process_index == 0:
-        report_verdict(comparison, f"forgetting probe {name}: ", may_stay=True)
-    return summary
-
-
-def read_base(trainer: GlmOcrTrainer, checkpoint: str | None) -> Scores | None:
-    """Read with the base before the first step; a resumed run remembers what its first sitting read."""
-    if trainer.judge is None:
-        return None
-    scores = trainer.judge.remembered(BASE_READINGS) if checkpoint else None
-    if scores is None and checkpoint:
-        logger.warning("the run that is resumed did not read with its base: no comparison at the end")
-        return None
-    scores = scores or trainer.judge.read(trainer.accelerator.unwrap_model(trainer.model), BASE_READINGS)
-    if trainer.args.process_index == 0:
-        logger.info(
-            "the base reads %d evaluation samples at CER %.4f", len(scores.samples), scores.values["corpus_cer"]
-        )
-    return scores
-
-
-def conclude(trainer: GlmOcrTrainer, base: Scores, facts: dict[str, Any]) -> None:
-    """Compare what is saved with the base, on the terminal and in ``summary.json``."""
-    if trainer.judge is None or trainer.args.process_index != 0:
-        return
-    step = trainer.state.best_global_step if trainer.args.load_best_model_at_end else trainer.state.global_step
-    tuned = trainer.judge.remembered(f"step-{step}")
-    if tuned is None:
-        logger.warning("nothing was read with what is saved (step %s): no comparison with the base", step)
-        return
-    shutil.copy(trainer.judge.file(f"step-{step}"), trainer.judge.file(TUNED_READINGS))
-    history = [row for row in trainer.state.log_history if "eval_cer" in row]
-    comparison, summary = summarise(base, tuned, history, facts | {"step": step})
-    file = write_summary(summary, Path(trainer.args.output_dir))
-    report_verdict(comparison)
-    logger.info("summary in %s, readings in %s", file, trainer.judge.directory)
-
-
 def run(trainer: GlmOcrTrainer, collator: VLMDataCollator, checkpoint: str | None) -> None:
     """Train, from a checkpoint when given. Raises Interrupted when a signal ended it early."""
     on_signal = SaveOnSignal()
@@ -308,7 +246,7 @@ def run(trainer: GlmOcrTrainer, collator: VLMDataCollator, checkpoint: str | Non
 def _append_to(file: Path) -> Any:
     def append(sample: Mapping[str, Any], error: ImageError) -> None:
         row = SetAside(str(sample.get("source", "")), error.reason, str(error))
-        with file.open("a") as handle:
+        with file.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
 
     return append
@@ -319,8 +257,8 @@ def write(trainer: GlmOcrTrainer) -> None:
     output = trainer.args.output_dir
     trainer.save_model(output)
     trainer.save_state()
-    if trainer.args.process_index == 0:
+    if is_main_process():
         best = trainer.state.best_model_checkpoint
         kept = f" (the best checkpoint, {Path(best).name})" if best and trainer.args.load_best_model_at_end else ""
-        logger.info("saved %s%s; losses in %s", output, kept, Path(output) / CURVE_FILE)
+        logger.info("saved %s%s; losses in %s", output, kept, Path(output) / LOSS_CURVE_FILE)
         logger.info("read with it: python inference.py --model %s --image IMAGE", output)

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from transformers import GlmOcrConfig, GlmOcrForConditionalGeneration
 from transformers.models.glm_ocr.modeling_glm_ocr import GlmOcrRMSNorm, GlmOcrTextDecoderLayer
 
-from glm_ocr_finetune.mtp import mtp_prefix, mtp_shapes
-from glm_ocr_finetune.prompt import IGNORED
+from glm_ocr_finetune.inputs.prompt import IGNORED
+from glm_ocr_finetune.model.mtp import mtp_prefix, mtp_shapes
 
 
 class DraftLayer(nn.Module):

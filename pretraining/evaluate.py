@@ -21,9 +21,10 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from render import SEEN_FONTS, UNSEEN_FONTS, Line, TextStyle, render_line, sample_text
 
-from glm_ocr_finetune.generate import Generated, Request, generate_all, read_pixels
-from glm_ocr_finetune.model import load_for_reading
-from glm_ocr_finetune.prompt import PromptRenderer
+from glm_ocr_finetune.inputs.prompt import PromptRenderer
+from glm_ocr_finetune.model.loading import load_for_reading
+from glm_ocr_finetune.reading.generate import Generated, Request, generate_all
+from glm_ocr_finetune.vision.pixels import read_pixels
 
 BINS = (10, 25, 40)
 

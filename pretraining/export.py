@@ -14,9 +14,9 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from draft import DraftLayer
 from transformers import GlmOcrForConditionalGeneration
 
-from glm_ocr_finetune.checkpoint import save_model
-from glm_ocr_finetune.processor import save_processor
-from glm_ocr_finetune.tiny import build_model, build_mtp_tensors, build_processor
+from glm_ocr_finetune.inputs.processor import save_processor
+from glm_ocr_finetune.model.checkpoint import save_model
+from glm_ocr_finetune.model.tiny import build_model, build_mtp_tensors, build_processor
 
 
 def draft_tensors(model: GlmOcrForConditionalGeneration, state_file: Path) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import GlmOcrForConditionalGeneration
 
-from glm_ocr_finetune.prompt import IGNORED, PromptRenderer
+from glm_ocr_finetune.inputs.prompt import IGNORED, PromptRenderer
 
 PROMPTS = ("Text Recognition:", "Table Recognition:", "Formula Recognition:")
 PROMPT_WEIGHTS = (80, 10, 10)

@@ -25,9 +25,9 @@ from render import TextStyle
 from run import Run, join_processes
 from vision import LetterHeads, encode, initialise, letter_losses, read_letters
 
-from glm_ocr_finetune.model import load_weights
-from glm_ocr_finetune.prompt import PromptRenderer
-from glm_ocr_finetune.tiny import build_model, build_processor
+from glm_ocr_finetune.inputs.prompt import PromptRenderer
+from glm_ocr_finetune.model.loading import load_weights
+from glm_ocr_finetune.model.tiny import build_model, build_processor
 
 LONGEST = 40  # characters in a line
 REUSE = 3  # times that cached features are shown to the language model before new lines are rendered

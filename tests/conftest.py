@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 from drawing import WORDS, draw_line
+from shared_data import DATA, NO_SHARED, SHARED
 
-SHARED = Path(__file__).parents[2] / "shared"
+pytest_plugins = ["skips"]
 
 
 @pytest.fixture(autouse=True)
@@ -46,15 +47,15 @@ def _caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data beside the checkout; tests that need it are skipped where it is missing."""
-    if not SHARED.is_dir():
-        pytest.skip("the shared data is not on this machine")
+    if not DATA.is_dir():
+        pytest.skip(NO_SHARED)
     return SHARED
 
 
 @pytest.fixture(scope="session")
 def tiny_random() -> Path:
     """The checkpoint directory of tiny-random."""
-    from glm_ocr_finetune.tiny import tiny_path
+    from glm_ocr_finetune.model.tiny import tiny_path
 
     return tiny_path("tiny-random")
 
@@ -62,7 +63,7 @@ def tiny_random() -> Path:
 @pytest.fixture(scope="session")
 def processor(tiny_random: Path) -> Any:
     """The processor of the tiny model."""
-    from glm_ocr_finetune.processor import load_processor
+    from glm_ocr_finetune.inputs.processor import load_processor
 
     return load_processor(tiny_random)
 

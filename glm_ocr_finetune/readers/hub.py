@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from ..errors import UserError
+from ..network import hub_answers
 from .arrow_tables import Origin, restructure
 from .columns import find_layout, kinds_of_features
 from .rows import ReadOptions
@@ -72,31 +70,22 @@ def _one_line(error: BaseException) -> str:
 
 @contextmanager
 def _offline_without_network() -> Iterator[None]:
-    """Let the client use its cache at once when the hub's name does not resolve, rather than retry for 20 s."""
+    """Let the client use its cache at once when the hub does not answer, rather than retry for minutes."""
     import datasets
 
     before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = before or not hub_resolves(datasets.config.HF_ENDPOINT)
+    datasets.config.HF_HUB_OFFLINE = before or not hub_answers(datasets.config.HF_ENDPOINT)
     try:
         yield
     finally:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-def hub_resolves(endpoint: str) -> bool:
-    """Whether the hub's name resolves: when not, asking it would only be retried for 20 s."""
-    if getproxies():
-        return True  # a proxy resolves names for us
-    try:
-        socket.getaddrinfo(urlsplit(endpoint).hostname, None)
-    except OSError:
-        return False
-    return True
-
-
 def _check_images_are_there(table: Dataset, options: ReadOptions, name: str) -> None:
     """Raise ``UserError`` when the table only names image files, which loading it does not fetch."""
     column = find_layout(kinds_of_features(table.features), options, name).image
+    if column is None:
+        return
     cells = [table.features[column], getattr(table.features[column], "feature", None)]
     if options.image_folder is None and any(
         getattr(cell, "dtype", None) in ("string", "large_string") for cell in cells

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from ..args import ReportArguments
 from ..errors import UserError
+from ..folders import BASE_READINGS, REPORT_FILE, TUNED_READINGS
 from ..metrics import ScoringSettings, compare, score_with_tables
 from .contents import Report, System
-from .inputs import BASE_FILE, TUNED_FILE, ReadingFile, RunFacts, check_is_run, read_evaluation, read_readings, read_run
 from .page import render
+from .run_files import ReadingFile, RunFacts, check_is_run, read_evaluation, read_readings, read_run, read_run_readings
 
 logger = logging.getLogger(__name__)
 
-REPORT_FILE = "report.html"
 MAX_SAMPLES = 10_000
 
 __all__ = ["MAX_SAMPLES", "REPORT_FILE", "build_report", "build_report_of_files", "report"]
@@ -37,7 +37,7 @@ def build_report(
     """
     run = Path(run)
     check_is_run(run)
-    base, tuned = (read_readings(run / file) if (run / file).is_file() else None for file in (BASE_FILE, TUNED_FILE))
+    base, tuned = (read_run_readings(run, name) for name in (BASE_READINGS, TUNED_READINGS))
     return _write((base, tuned), read_run(run), Path(output or run / REPORT_FILE), settings, max_samples)
 
 

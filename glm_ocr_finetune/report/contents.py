@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..metrics import Comparison, Scores, ScoringSettings
 from ..metrics.samples import SampleScore
-from .inputs import RunFacts
+from .run_files import RunFacts
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from ..metrics import METRICS, GroupScore, Scores
 from ..metrics.samples import SampleScore
 from .contents import Report
 from .figures import figure, interval, visible, way, whole_words
-from .inputs import RunFacts
 from .pictures import Album
+from .run_files import RunFacts
 from .sample_charts import sample_charts, training_charts
 from .samples import Row, add_pictures, add_table_notes, embedded_json, sample_rows, suspect_row, within_budget
 from .verdict import Verdict, verdict_alone, verdict_of, verdict_on_base, verdict_without_readings

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-from ..images import ImageError, open_upright
+from ..inputs.images import ImageError, open_upright
 
 # Wide enough for the page; a line that is wider yet keeps a height at which it can be read, and is scrolled.
 MAX_WIDTH, MAX_HEIGHT = 1200, 1400

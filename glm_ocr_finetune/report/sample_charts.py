@@ -7,7 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ..images import ImageError, read_size
+from ..inputs.images import ImageError, read_size
 from ..metrics.samples import SampleScore
 from .charts import bar_chart, binned_chart, line_chart, percent
 from .contents import Report

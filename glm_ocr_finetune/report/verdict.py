@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..metrics import MIN_UNITS, USABLE_CER, Comparison, Difference, Scores
 from .figures import figure, interval
-from .inputs import RunFacts
+from .run_files import RunFacts
 
 Kind = Literal["better", "mixed", "worse", "open"]
 

@@ -11,19 +11,19 @@ import torch
 from PIL import Image
 from transformers import set_seed
 
-import glm_ocr_finetune.trainer as trainer_module
+import glm_ocr_finetune.training.trainer as trainer_module
 from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
 from glm_ocr_finetune.args import DataArguments
-from glm_ocr_finetune.cache_choice import choose_cache
-from glm_ocr_finetune.collate import VLMDataCollator
-from glm_ocr_finetune.data import load_splits
+from glm_ocr_finetune.data.collate import VLMDataCollator
+from glm_ocr_finetune.data.splits import load_splits
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.images import open_upright
-from glm_ocr_finetune.processor import PixelBudget
-from glm_ocr_finetune.prompt import PromptRenderer
-from glm_ocr_finetune.vision_cache import DiskStore, MemoryStore, VisionCache, fingerprint
+from glm_ocr_finetune.inputs.images import content_key, open_upright
+from glm_ocr_finetune.inputs.processor import PixelBudget
+from glm_ocr_finetune.inputs.prompt import PromptRenderer
+from glm_ocr_finetune.training.cache_choice import choose_cache
+from glm_ocr_finetune.vision.cache import DiskStore, MemoryStore, VisionCache, fingerprint
 
-DEMO = Path(trainer_module.__file__).parent / "assets" / "demo"
+DEMO = Path(trainer_module.__file__).parents[1] / "assets" / "demo"
 STEPS = 50
 SAMPLES = 40  # at four a step, each is seen five times
 
@@ -57,7 +57,7 @@ def train(base: tuple[Any, Any], output: Path, steps: int = STEPS, **changes: An
     }
     arguments = TrainingArguments(**defaults | changes)
     cache = choose_cache(model, processor, splits, arguments)
-    collator = VLMDataCollator(processor, "serve", 2048, cache=cache)
+    collator = VLMDataCollator(PromptRenderer(processor), 2048, cache=cache)
     trainer = create_trainer(model, processor, splits.train, arguments, None, "serve", collator, splits.train_tokens)
     trainer.train()
     return trainer
@@ -112,7 +112,7 @@ def test_an_image_is_encoded_once_and_not_opened_again(
         visual_class, "forward", lambda self, x, **k: encoded.append(len(k["grid_thw"])) or forward(self, x, **k)
     )
     monkeypatch.setattr(
-        "glm_ocr_finetune.collate.open_upright", lambda image: opened.append(image) or open_upright(image)
+        "glm_ocr_finetune.vision.pixels.open_upright", lambda image: opened.append(image) or open_upright(image)
     )
     train(base, tmp_path, steps=30, cache_vision_features="memory")  # three epochs of ten steps
     assert sum(encoded) == SAMPLES
@@ -124,7 +124,7 @@ def test_the_next_run_and_other_ranks_find_what_is_on_disk(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     first = train(base, tmp_path / "a", steps=10, cache_vision_features="disk")
-    monkeypatch.setattr("glm_ocr_finetune.collate.open_upright", lambda image: pytest.fail("decoded again"))
+    monkeypatch.setattr("glm_ocr_finetune.vision.pixels.open_upright", lambda image: pytest.fail("decoded again"))
     second = train(base, tmp_path / "b", steps=10, cache_vision_features="disk")
     assert losses(first) == pytest.approx(losses(second), rel=1e-6)
 
@@ -172,7 +172,7 @@ def test_reading_in_a_run_and_after_it_uses_what_is_there(
     assert code == 0, error
     (collection,) = (tmp_path / "cache" / "glm-ocr-finetune" / "vision").iterdir()
     assert len(list(collection.glob("??/*.safetensors"))) == 24  # twelve trained on, twelve read
-    monkeypatch.setattr("glm_ocr_finetune.collate.open_upright", lambda image: pytest.fail("decoded again"))
+    monkeypatch.setattr("glm_ocr_finetune.vision.pixels.open_upright", lambda image: pytest.fail("decoded again"))
     evaluate = ("evaluate", "--model", tmp_path / "out", "--dataset_name", DEMO, "--split", "test")
     code, _, error = run(*evaluate, "--max_samples", "12", "--output_dir", tmp_path / "scores")
     assert code == 0, error
@@ -185,8 +185,9 @@ def test_reading_in_a_run_and_after_it_uses_what_is_there(
 
 
 def test_cached_images_are_read_without_the_tower(base: tuple[Any, Any]) -> None:
-    from glm_ocr_finetune.generate import Request, generate_all, read_pixels
-    from glm_ocr_finetune.vision_encoder import VisionEncoder
+    from glm_ocr_finetune.reading.generate import Request, generate_all
+    from glm_ocr_finetune.vision.encoder import VisionEncoder
+    from glm_ocr_finetune.vision.pixels import read_pixels
 
     model, processor = copy.deepcopy(base[0]).eval(), base[1]
     renderer, encoder = PromptRenderer(processor), VisionEncoder(VisionCache("name", MemoryStore(1e8)))
@@ -260,10 +261,14 @@ class TestKeys:
         cache = VisionCache("name", MemoryStore(1e6))
         budget, smaller = PixelBudget(6272, 10**6), PixelBudget(6272, 10**5)
         other = {"bytes": image["bytes"] + b"0", "path": None}
-        keys = {cache.key(image, budget), cache.key(image, smaller), cache.key(other, budget)}
-        keys.add(VisionCache("another", MemoryStore(1e6)).key(image, budget))
+        keys = {
+            cache.key(content_key(image), budget),
+            cache.key(content_key(image), smaller),
+            cache.key(content_key(other), budget),
+        }
+        keys.add(VisionCache("another", MemoryStore(1e6)).key(content_key(image), budget))
         assert len(keys) == 4
-        assert cache.key(image, budget) == cache.key(dict(image), budget)
+        assert cache.key(content_key(image), budget) == cache.key(content_key(dict(image)), budget)
 
     def test_weights_and_processor(self, base: tuple[Any, Any]) -> None:
         visual, processor = copy.deepcopy(base[0].model.visual), copy.deepcopy(base[1])
@@ -284,7 +289,7 @@ class TestKeys:
 
 def test_contradiction_is_a_user_error() -> None:
     from glm_ocr_finetune.args import ModelArguments
-    from glm_ocr_finetune.cache_choice import refuse_contradiction
+    from glm_ocr_finetune.training.cache_choice import refuse_contradiction
 
     arguments = TrainingArguments(output_dir="unused", report_to="none", cache_vision_features="disk")
     with pytest.raises(UserError, match="freeze both parts"):

@@ -9,11 +9,11 @@ import torch
 
 from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
 from glm_ocr_finetune.args import DataArguments
-from glm_ocr_finetune.collate import VLMDataCollator
-from glm_ocr_finetune.data import load_splits
-from glm_ocr_finetune.evaluate import read_samples
+from glm_ocr_finetune.data.collate import VLMDataCollator
+from glm_ocr_finetune.data.splits import load_splits
+from glm_ocr_finetune.inputs.prompt import IGNORED
 from glm_ocr_finetune.metrics import score
-from glm_ocr_finetune.prompt import IGNORED
+from glm_ocr_finetune.reading.samples import read_samples
 
 
 class WithoutStopToken(VLMDataCollator):

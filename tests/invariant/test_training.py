@@ -15,10 +15,10 @@ from transformers import TrainerCallback
 
 from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
 from glm_ocr_finetune.args import DataArguments, ModelArguments
-from glm_ocr_finetune.data import load_splits
-from glm_ocr_finetune.model import part_of
-from glm_ocr_finetune.mtp import read_mtp_tensors
-from glm_ocr_finetune.prompt import PromptRenderer
+from glm_ocr_finetune.data.splits import load_splits
+from glm_ocr_finetune.inputs.prompt import PromptRenderer
+from glm_ocr_finetune.model.mtp import read_mtp_tensors
+from glm_ocr_finetune.model.parts import part_of
 from glm_ocr_finetune.train import Interrupted, train
 
 ALL_PARTS = {"vision tower", "multi-modal projector", "language model"}
@@ -93,10 +93,10 @@ def test_four_bit_lora_moves_its_adapters_only(line_folder: Path, tmp_path: Path
 
 def test_four_bit_lora_trains_every_layer_after_it_has_read(line_folder: Path, processor: Any) -> None:
     pytest.importorskip("bitsandbytes")
-    from glm_ocr_finetune.collate import VLMDataCollator
+    from glm_ocr_finetune.data.collate import VLMDataCollator
 
     model, _ = load_model("tiny-random", use_lora=True, load_in_4bit=True)
-    batch = VLMDataCollator(processor)([samples(line_folder, processor)[0]])
+    batch = VLMDataCollator(PromptRenderer(processor))([samples(line_folder, processor)[0]])
     with torch.no_grad():
         model.eval()(**batch)
     model.train()(**batch).loss.backward()
@@ -140,7 +140,7 @@ def run_train(
     folder: Path, output: Path, monkeypatch: pytest.MonkeyPatch, stop: StopAt | None = None, **changes: Any
 ) -> Path:
     """The whole workflow on the tiny model, with LoRA dropout so that random states matter."""
-    import glm_ocr_finetune.trainer as module
+    import glm_ocr_finetune.training.trainer as module
 
     if stop:
         monkeypatch.setattr(module, "DrawLoss", lambda: stop)

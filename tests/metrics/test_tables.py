@@ -8,19 +8,18 @@ import json
 import random
 import re
 import time
-from pathlib import Path
 
 import pytest
 from lxml import etree, html
 from rapidfuzz.distance import Levenshtein
+from shared_data import DATA, needs_shared
 
 from glm_ocr_finetune.metrics import Reading, ScoringSettings, TableScores, score_tables, score_with_tables
 from glm_ocr_finetune.metrics import tables as tables_module
 from glm_ocr_finetune.metrics.tables import MAX_PAIR_VISITS, MAX_TRUTH_VISITS, prepare_tables
 
-MANIFEST = Path(__file__).parents[3] / "shared/data/tables-icdar2013-us/manifest.jsonl"
+MANIFEST = DATA / "tables-icdar2013-us" / "manifest.jsonl"
 AS_IT_IS = ScoringSettings("none")
-needs_data = pytest.mark.skipif(not MANIFEST.exists(), reason="the shared tables are not here")
 needs_teds = pytest.mark.skipif(
     importlib.util.find_spec("table_recognition_metric") is None, reason="table-recognition-metric is not installed"
 )
@@ -46,14 +45,14 @@ def grid(rows: int, text: str) -> str:
     return "<table>" + ("<tr>" + f"<td>{text}</td>" * 20 + "</tr>") * rows + "</table>"
 
 
-@needs_data
+@needs_shared
 def test_equal_tables_are_one() -> None:
     tables = truths()
     scores = score_pairs([(table, table) for table in tables])
     assert (scores.teds, scores.teds_structure, scores.count) == (1, 1, len(tables))
 
 
-@needs_data
+@needs_shared
 def test_one_change_costs_what_the_definition_says() -> None:
     """A changed cell costs its normalised edit distance, a lost cell, row end or span costs 1, each over the nodes."""
     tables = truths(most_cells=60)
@@ -78,7 +77,7 @@ def test_one_change_costs_what_the_definition_says() -> None:
     assert scores.not_scored == ()
 
 
-@needs_data
+@needs_shared
 @needs_teds
 def test_equals_the_published_code() -> None:
     from table_recognition_metric import TEDS
@@ -281,7 +280,7 @@ def test_a_pair_at_the_bound_takes_less_than_a_minute() -> None:
     assert scores.teds == pytest.approx((79 + 79 * 20 * 0.5 + 1) / (1 + 312 * 21))
 
 
-@needs_data
+@needs_shared
 @pytest.mark.slow
 def test_two_hundred_real_tables_in_bounded_time() -> None:
     tables = truths()

@@ -1,0 +1,79 @@
+"""From samples to the tensors of a batch: images resized to their budget, sequences padded, labels by position."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..inputs.images import ImageError
+from ..inputs.processor import PixelBudget
+from ..inputs.prompt import IGNORED, Encoded, PromptRenderer
+from ..vision.cache import VisionCache
+from ..vision.pixels import Pixels, fit_image, read_pixels
+from .samples import sample_of
+from .stack import pad, stack_inputs
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+
+class VLMDataCollator:
+    """Makes training batches from rows of :class:`~.splits.Splits`, or from those that ``format_for_vlm`` yields.
+
+    Args:
+        renderer: its processor has the pixel budget to train with.
+        max_length: longest sequence in tokens; images are shrunk to keep it, labels never cut.
+        cache: image features computed before; what is in it is not decoded.
+        on_bad_image: called with a sample and the reason when its image turns out to be unreadable only now;
+            the sample is left out of its batch.
+    """
+
+    def __init__(
+        self,
+        renderer: PromptRenderer,
+        max_length: int | None = None,
+        on_bad_image: Callable[[Mapping[str, Any], ImageError], None] | None = None,
+        cache: VisionCache | None = None,
+    ) -> None:
+        self.renderer = renderer
+        self.max_length = max_length
+        self.on_bad_image = on_bad_image
+        self.cache = cache
+
+    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """A batch of B samples with sequences padded on the right to L.
+
+        Returns:
+            The inputs of :func:`stack_inputs` and labels (B, L), -100 where nothing is trained.
+        """
+        encoded, pixels = [], []
+        for sample in samples:
+            try:
+                one, image = self.encode(sample)
+            except ImageError as error:
+                self._leave_out(sample, error)
+                continue
+            encoded.append(one)
+            pixels.append(image)
+        if not encoded:
+            raise UserError("no image of a batch can be read; see the lines above for each")
+        batch = stack_inputs([one.input_ids for one in encoded], pixels, self.renderer, "right")
+        return batch | {"labels": pad([one.labels for one in encoded], IGNORED, "right")}
+
+    def encode(self, row: Mapping[str, Any]) -> tuple[Encoded, Pixels]:
+        """The training sequence and the pixels (or cached features) of one row."""
+        sample = sample_of(row)
+        num_text_tokens = self.renderer.num_text_tokens(sample.prompt, sample.text)
+        size = sample.image_size()
+        budget = fit_image(*size, PixelBudget.of(self.renderer.processor), num_text_tokens, self.max_length)
+        pixels = read_pixels(sample.image, self.renderer, self.cache, budget, size, sample.key)
+        return self.renderer.encode(sample.prompt, sample.text, pixels.num_tokens), pixels
+
+    def _leave_out(self, sample: Mapping[str, Any], error: ImageError) -> None:
+        logger.warning("left out of its batch: %s: %s", sample.get("source", "a sample"), error)
+        if self.on_bad_image:
+            self.on_bad_image(sample, error)

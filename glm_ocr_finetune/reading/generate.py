@@ -1,0 +1,231 @@
+"""Reading images: batched greedy generation, and which answers ended by a stop token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..data.stack import stack_inputs
+from ..inputs.images import AnyImage, ImageError
+from ..vision.encoder import INPUTS, VisionEncoder, backbone_of
+from ..vision.pixels import Pixels, read_pixels
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..inputs.prompt import PromptRenderer
+
+TOKENS_PER_BATCH = 16_384  # prompts with their images, padding included: some pages, or many lines
+MOST_PER_BATCH = 64  # with more, a step of decoding takes longer by as much as there are fewer of them (docs/log.md)
+FEWEST_TO_REGROUP = 4  # below, leaving stopped rows out costs more than running them along
+
+
+@dataclass(frozen=True)
+class Request:
+    """One image to read.
+
+    Attributes:
+        pixels: gives the image ready for the model when its batch is due; may raise ImageError.
+        prompt: the prompt text.
+        num_tokens: length of the prompt with its image, as far as it is known; like goes with like.
+        max_new_tokens: longest answer, the stop token included.
+    """
+
+    pixels: Callable[[], Pixels]
+    prompt: str
+    num_tokens: int
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One answer.
+
+    Attributes:
+        text: decoded without special tokens.
+        token_ids: the answer's ids, without the stop token and the padding after it.
+        stopped: whether the model ended the answer itself, by any of its stop tokens.
+    """
+
+    text: str
+    token_ids: list[int]
+    stopped: bool
+
+
+def stop_token_ids(model: Any) -> list[int]:
+    """Every id that ends an answer, from the generation configuration."""
+    ids = model.generation_config.eos_token_id
+    return [ids] if isinstance(ids, int) else list(ids)
+
+
+def generate(
+    model: Any,
+    renderer: PromptRenderer,
+    images: Sequence[AnyImage],
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    repetition_penalty: float = 1.0,
+) -> list[Generated]:
+    """Read one batch of images greedily.
+
+    Args:
+        images: B images.
+        prompts: B prompts.
+        max_new_tokens: longest answer, the stop token included.
+        repetition_penalty: 1.0 is none; above it, repeated tokens are made less likely.
+
+    Raises:
+        ImageError: an image cannot be read.
+    """
+    pixels = [read_pixels(image, renderer) for image in images]
+    inputs = _model_inputs(pixels, prompts, renderer)
+    answers = _greedy(model, inputs, [max_new_tokens] * len(pixels), repetition_penalty, VisionEncoder())
+    return [_generated(ids, model, renderer) for ids in answers]
+
+
+def generate_all(
+    model: Any,
+    renderer: PromptRenderer,
+    requests: Sequence[Request],
+    batch_size: int | None = None,
+    repetition_penalty: float = 1.0,
+    encoder: VisionEncoder | None = None,
+) -> Iterator[tuple[int, Generated | ImageError]]:
+    """Read many images in batches, yielding (position in ``requests``, answer) as they are done.
+
+    An image that turns out to be unreadable gives its ImageError as the answer; the others of its batch are read.
+    """
+    encoder = encoder or VisionEncoder()
+    for batch in group(requests, batch_size):
+        images = {i: _pixels_or_error(requests[i]) for i in batch}
+        yield from ((i, image) for i, image in images.items() if isinstance(image, ImageError))
+        readable = {i: image for i, image in images.items() if isinstance(image, Pixels)}
+        if readable:
+            inputs = _model_inputs(list(readable.values()), [requests[i].prompt for i in readable], renderer)
+            limits = [requests[i].max_new_tokens for i in readable]
+            answers = _greedy(model, inputs, limits, repetition_penalty, encoder)
+            yield from zip(readable, (_generated(ids, model, renderer) for ids in answers), strict=True)
+
+
+def longest_first(requests: Sequence[Request]) -> list[int]:
+    """Positions of requests by length, prompt and answer together: like comes to stand beside like."""
+    return sorted(range(len(requests)), key=lambda i: -(requests[i].num_tokens + requests[i].max_new_tokens))
+
+
+def group(requests: Sequence[Request], batch_size: int | None = None) -> list[list[int]]:
+    """Positions of requests in batches of like length, the longest first.
+
+    Args:
+        batch_size: images in a batch; by default as many as fit ``TOKENS_PER_BATCH`` and ``MOST_PER_BATCH``.
+    """
+    batches: list[list[int]] = []
+    longest = 0
+    for i in longest_first(requests):
+        longest = max(longest, requests[i].num_tokens)
+        if not batches or len(batches[-1]) >= _room(longest, batch_size):
+            batches.append([])
+            longest = requests[i].num_tokens
+        batches[-1].append(i)
+    return batches
+
+
+def _room(longest: int, batch_size: int | None) -> int:
+    """Rows of ``longest`` tokens in a batch, one at least."""
+    return batch_size or max(1, min(MOST_PER_BATCH, TOKENS_PER_BATCH // max(1, longest)))
+
+
+def _pixels_or_error(request: Request) -> Pixels | ImageError:
+    try:
+        return request.pixels()
+    except ImageError as error:
+        return error
+
+
+def _model_inputs(pixels: Sequence[Pixels], prompts: Sequence[str], renderer: PromptRenderer) -> dict[str, Any]:
+    """The one place where images become what the model takes for reading: B rows, padded on the left."""
+    sequences = [renderer.prompt_ids(prompt, one.num_tokens) for prompt, one in zip(prompts, pixels, strict=True)]
+    return stack_inputs(sequences, pixels, renderer, "left")
+
+
+def _greedy(
+    model: Any, inputs: dict[str, Any], limits: Sequence[int], repetition_penalty: float, encoder: VisionEncoder
+) -> list[list[int]]:
+    """The answers' token ids of B rows, each up to its first stop token or its own limit, and maybe padding.
+
+    Whenever half of the rows are done, the others go on without them.
+    """
+    import torch
+
+    options = {} if repetition_penalty == 1.0 else {"repetition_penalty": repetition_penalty}
+    device = model.get_input_embeddings().weight.device  # the model's own is the tower's, which may have left the GPU
+    length = inputs["input_ids"].shape[1]
+    answers: list[list[int]] = [[] for _ in limits]
+    rows = torch.arange(len(limits), device=device)
+    ends = length + torch.tensor(limits, device=device)
+    stops = torch.tensor(stop_token_ids(model), device=device)
+    with torch.no_grad():  # not inference mode: features go into a cache that training reads
+        inputs = _with_features(model, {name: value.to(device) for name, value in inputs.items()}, encoder)
+    with torch.inference_mode():
+        while len(rows):
+            left = int(ends.max()) - inputs["input_ids"].shape[1]
+            output = model.generate(
+                **inputs,
+                **options,
+                max_new_tokens=left,
+                do_sample=False,
+                stopping_criteria=[_HalfDone(ends, stops)],
+                return_dict_in_generate=True,
+            )
+            new = output.sequences[:, length:]
+            for row, ids in zip(rows.tolist(), new.tolist(), strict=True):
+                answers[row] = ids[: limits[row]]
+            keep = ~torch.isin(new, stops).any(-1) & (output.sequences.shape[1] < ends)
+            rows, ends, inputs = rows[keep], ends[keep], _rest(model, inputs["attention_mask"], output, keep)
+    return answers
+
+
+def _with_features(model: Any, inputs: dict[str, Any], encoder: VisionEncoder) -> dict[str, Any]:
+    """The inputs with the features of the images in place of their pixels."""
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    features = encoder.features(backbone_of(model), inputs)
+    rest = {name: value for name, value in inputs.items() if name == "image_grid_thw" or name not in INPUTS}
+    return rest | {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}
+
+
+class _HalfDone:
+    """A stopping criterion of ``generate``: rows end at a stop token or at their own end, all when half of them have.
+
+    Args:
+        ends: (B,) longest sequence of each row in tokens, prompt included.
+        stops: (S,) ids that end an answer.
+    """
+
+    def __init__(self, ends: torch.Tensor, stops: torch.Tensor) -> None:
+        self.ends, self.stops = ends, stops
+        self.done = ends < 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        self.done = self.done | (input_ids[:, -1, None] == self.stops).any(-1) | (input_ids.shape[1] >= self.ends)
+        enough = len(self.ends) >= FEWEST_TO_REGROUP and 2 * self.done.sum() >= len(self.ends)
+        return self.done | enough  # on the device: no step waits for the answer
+
+
+def _rest(model: Any, prompt_mask: torch.Tensor, output: Any, keep: torch.Tensor) -> dict[str, Any]:
+    """What ``generate`` takes to go on with the rows to keep: their ids, mask, cache and rotary offsets."""
+    name = "cache" if "cache" in output else "past_key_values"  # newer and older releases of transformers
+    output[name].batch_select_indices(keep)
+    offsets = next(module for module in model.modules() if getattr(module, "rope_deltas", None) is not None)
+    offsets.rope_deltas = offsets.rope_deltas[keep]
+    ids = output.sequences[keep]
+    mask = prompt_mask.new_ones(ids.shape)
+    mask[:, : prompt_mask.shape[1]] = prompt_mask[keep]
+    return {"input_ids": ids, "attention_mask": mask, name: output[name]}
+
+
+def _generated(ids: list[int], model: Any, renderer: PromptRenderer) -> Generated:
+    stops = set(stop_token_ids(model))
+    end = next((i for i, token in enumerate(ids) if token in stops), None)
+    answer = ids if end is None else ids[:end]
+    return Generated(renderer.tokenizer.decode(answer, skip_special_tokens=True), answer, end is not None)

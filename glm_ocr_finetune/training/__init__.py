@@ -1,0 +1,1 @@
+"""What is alive during a step."""

@@ -1,0 +1,1 @@
+"""An image on its way to features: the tower, and the features that are kept."""

@@ -1,0 +1,104 @@
+"""Image features for the language model: from the cache where they are, from the tower where not."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..inputs.geometry import PATCHES_PER_TOKEN
+from .cache import SHARE_OF_FREE, DiskStore, VisionCache, cache_home, fingerprint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import Glm46VProcessor
+
+logger = logging.getLogger(__name__)
+
+PATCHES_AT_A_TIME = 4_096  # the tower is fastest while what it works on stays near the processor
+INPUTS = ("image_grid_thw", "pixel_values", "image_features", "is_cached", "image_keys")
+
+
+def backbone_of(model: Any) -> Any:
+    """The ``GlmOcrModel`` inside a model with or without adapters: ``visual`` and ``language_model`` are its parts."""
+    return (model.get_base_model() if hasattr(model, "peft_config") else model).model
+
+
+@dataclass
+class VisionEncoder:
+    """Image features of a batch: those that were found in the cache, the others from the tower.
+
+    Attributes:
+        cache: where new features go; None keeps nothing.
+        frozen: no gradient is wanted, so none is recorded.
+        live: images encoded since the count was last set to 0.
+    """
+
+    cache: VisionCache | None = None
+    frozen: bool = True
+    live: int = 0
+
+    def features(self, backbone: Any, batch: Mapping[str, Any]) -> list[Tensor]:
+        """One tensor (num_image_tokens, hidden) for each of B images.
+
+        Args:
+            backbone: from :func:`backbone_of`.
+            batch: as ``collate.stack_inputs`` makes it: image_grid_thw (B, 3); pixel_values (patches of the images
+                that were not found, 1176) and image_features (tokens of the others, hidden), each where there are
+                any; with a cache is_cached (B,) bool and image_keys (B, 16) uint8.
+        """
+        grids, is_cached, patches = batch["image_grid_thw"], batch.get("is_cached"), batch.get("pixel_values")
+        if is_cached is None:
+            return list(self._encode(backbone, patches, grids))
+        fresh = list(self._encode(backbone, patches, grids[~is_cached]))
+        for key, new in zip(batch["image_keys"][~is_cached].cpu().numpy(), fresh, strict=True):
+            if self.cache:
+                self.cache.put(key.tobytes(), new)
+        found, made = _split(batch.get("image_features"), grids[is_cached]), iter(fresh)
+        return [next(found) if cached else next(made) for cached in is_cached.tolist()]
+
+    def _encode(self, backbone: Any, patches: Tensor | None, grids: Tensor) -> Iterator[Tensor]:
+        """What the tower and the projector make of images, some of them at a time."""
+        import torch
+
+        if patches is None:
+            return
+        self.live += len(grids)
+        if backbone.visual.device != patches.device:
+            backbone.visual.to(patches.device)
+        counts = grids.prod(-1).tolist()
+        with torch.no_grad() if self.frozen else contextlib.nullcontext():
+            for start, end in _runs(counts, PATCHES_AT_A_TIME):
+                these = patches[sum(counts[:start]) : sum(counts[:end])]
+                yield from backbone.get_image_features(these, grids[start:end], return_dict=True).pooler_output
+
+
+def _split(features: Tensor | None, grids: Tensor) -> Iterator[Tensor]:
+    import torch
+
+    return iter(() if features is None else torch.split(features, (grids.prod(-1) // PATCHES_PER_TOKEN).tolist()))
+
+
+def _runs(counts: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of runs of ``counts`` that sum to at most ``most``, or hold one alone."""
+    start = total = 0
+    for i, count in enumerate(counts):
+        if i > start and total + count > most:
+            yield start, i
+            start, total = i, 0
+        total += count
+    yield start, len(counts)
+
+
+def cache_of_an_earlier_run(model: Any, processor: Glm46VProcessor) -> VisionCache | None:
+    """What a run with the same tower left on disk, for whoever reads the same images again."""
+    if not any(cache_home().glob("*/")):
+        return None
+    directory = cache_home() / fingerprint(backbone_of(model).visual, processor)
+    if not directory.is_dir():
+        return None
+    logger.info("image features: those of an earlier run in %s are used", directory)
+    return VisionCache(directory.name, DiskStore(directory, SHARE_OF_FREE * shutil.disk_usage(directory).free))
