@@ -9,12 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..metrics import Reading, ScoringSettings, alignment, normalise_text
+from ..metrics import Reading, ScoringSettings, TableScores, alignment, normalise_text
 from ..metrics.normalisation import fold_text
 from ..metrics.samples import SampleScore
 from .pictures import Album
 
 Row = dict[str, Any]
+TOO_LARGE = "far larger than the truth: TEDS counts as 0"
+LEFT_OUT = "truth too large to compare: left out of TEDS"
 _WHITE_SPACE = re.compile(r"\s+")
 
 
@@ -26,6 +28,15 @@ def sample_rows(systems: Sequence[Sequence[SampleScore]], settings: ScoringSetti
     for scores in zip(*systems, strict=True):
         reading = scores[0].reading
         yield _row(reading, [_scored(score, settings) for score in scores])
+
+
+def add_table_notes(rows: Iterable[Row], tables: Sequence[TableScores | None]) -> None:
+    """Say in each row why a reading's tables were not compared; one set of tables for each system."""
+    for number, found in enumerate(tables):
+        notes = dict.fromkeys(found.too_large, TOO_LARGE) | dict.fromkeys(found.not_scored, LEFT_OUT) if found else {}
+        for row in rows:
+            if row["id"] in notes:
+                row["readings"][number]["table_note"] = notes[row["id"]]
 
 
 def suspect_row(reading: Reading, score: float | None, doubted: str, settings: ScoringSettings) -> Row:
@@ -72,12 +83,14 @@ def _row(reading: Reading, readings: list[Row]) -> Row:
 
 
 def _scored(score: SampleScore, settings: ScoringSettings) -> Row:
-    behaviour = {
+    behaviour: Row = {
         "cer": round(score.character_error_rate, 5),
         "exact": score.exact,
         "loops": score.looping,
         "cut": score.reading.stopped is False,
     }
+    if score.table:
+        behaviour |= {"teds": round(score.table.teds, 5), "structure": round(score.table.teds_structure, 5)}
     return _compared(score.reading, settings) | behaviour
 
 

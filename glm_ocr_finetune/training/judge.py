@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FORGOTTEN = "mix samples like these into the training data, or train with fewer epochs (--num_train_epochs)"
 LOGGED = {
     "cer": "corpus_cer",
     "mean_cer": "mean_cer",
@@ -108,13 +109,13 @@ def logged_metrics(scores: Scores, prefix: str) -> dict[str, float]:
 
 
 def summarise(
-    base: Scores, tuned: Scores, history: Sequence[Mapping[str, float]], facts: Mapping[str, Any], extra: str = ""
+    base: Scores, tuned: Scores, history: Sequence[Mapping[str, float]], facts: Mapping[str, Any]
 ) -> tuple[Comparison, dict[str, Any]]:
     """Base against tuned on the same samples, and what ``summary.json`` holds of it."""
     comparison = compare(base, tuned)
     summary = {
         "verdict": comparison.verdict,
-        "verdict_text": str(comparison) + extra,
+        "verdict_text": comparison.finding,
         "scored_with": str(base.settings),
         "settings": asdict(base.settings),
         "samples": len(base.samples),
@@ -140,9 +141,11 @@ def write_summary(summary: Mapping[str, Any], directory: Path) -> Path:
 
 
 def report_verdict(comparison: Comparison, name: str = "", may_stay: bool = False) -> None:
-    """Say base against tuned plainly; a tuned model that is not better (or, where it may stay, is worse) is a warning."""
-    line = f"{name}{comparison}"
-    if comparison.better or (may_stay and comparison.verdict != "worse"):
-        logger.info("%s", line)
-    else:
-        logger.warning("%s", line)
+    """Say base against tuned plainly, with the next step; what is not convincing is a warning.
+
+    Where the tuned model may stay as it was (the forgetting probe), only a worse one is.
+    """
+    forgotten = FORGOTTEN if comparison.verdict == "worse" else None
+    next_step = forgotten if may_stay else comparison.next_step
+    line = f"{name}{comparison.finding}" + (f". Next: {next_step}" if next_step else "")
+    logger.log(logging.WARNING if next_step else logging.INFO, "%s", line)
