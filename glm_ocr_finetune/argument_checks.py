@@ -55,10 +55,15 @@ NEEDS = {
     ),
     "cache": Need("a --cache_vision_features other than off", lambda args: args.cache_vision_features != "off"),
     "checkpointing": Need("--gradient_checkpointing True", lambda args: bool(args.gradient_checkpointing)),
+    "epochs": Need("--max_steps to be left out", lambda args: args.max_steps <= 0, flag=False),
     "evaluation": Need("an evaluation (--eval_strategy)", _evaluates, flag=False),
     "evaluation by steps": Need("--eval_strategy steps", lambda args: plain(args.eval_strategy) == "steps", flag=False),
+    "fixed batches": Need(
+        "batches of a fixed size, without --tokens_per_batch", lambda args: not args.tokens_per_batch
+    ),
     "fsdp": Need("--fsdp", lambda args: bool(args.fsdp)),
     "gpu": Need("a GPU", lambda args: args.device.type != "cpu", flag=False),
+    "gpu memory": Need("a GPU", lambda args: args.device.type != "cpu"),
     "hub": Need("--push_to_hub True", lambda args: args.push_to_hub or "trackio" in args.report_to),
     "logging by steps": Need(
         "--logging_strategy steps", lambda args: plain(args.logging_strategy) == "steps", flag=False

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     import torch
 
 
-def pad(rows: Sequence[Sequence[int]], value: int, side: str) -> torch.Tensor:
-    """(B, L) int64, each row padded with ``value`` on the ``left`` or ``right`` to the longest."""
+def pad(rows: Sequence[Sequence[int]], value: int, side: str, multiple_of: int = 1) -> torch.Tensor:
+    """(B, L) int64, each row padded with ``value`` on the ``left`` or ``right`` to the longest, rounded up."""
     import torch
 
-    longest = max(map(len, rows))
+    longest = -(-max(map(len, rows)) // multiple_of) * multiple_of
     filled = [
         [*[value] * (longest - len(row)), *row] if side == "left" else [*row, *[value] * (longest - len(row))]
         for row in rows
@@ -25,7 +25,11 @@ def pad(rows: Sequence[Sequence[int]], value: int, side: str) -> torch.Tensor:
 
 
 def stack_inputs(
-    sequences: Sequence[Sequence[int]], pixels: Sequence[Pixels], renderer: PromptRenderer, side: str
+    sequences: Sequence[Sequence[int]],
+    pixels: Sequence[Pixels],
+    renderer: PromptRenderer,
+    side: str,
+    multiple_of: int = 1,
 ) -> dict[str, torch.Tensor]:
     """What the model's ``forward`` takes for B sequences of one image each.
 
@@ -36,10 +40,10 @@ def stack_inputs(
     """
     import torch
 
-    ids = pad(sequences, renderer.tokenizer.pad_token_id, side)
+    ids = pad(sequences, renderer.tokenizer.pad_token_id, side, multiple_of)
     batch = {
         "input_ids": ids,
-        "attention_mask": pad([[1] * len(row) for row in sequences], 0, side),
+        "attention_mask": pad([[1] * len(row) for row in sequences], 0, side, multiple_of),
         "mm_token_type_ids": (ids == renderer.image_token_id).long(),
         "image_grid_thw": torch.cat([image.grid_thw for image in pixels]),
     }

@@ -35,9 +35,9 @@ def show(model: Any, splits: Splits, collator: VLMDataCollator, training_args: T
     show_samples(console, splits, training_args.max_length)
     size = min(training_args.per_device_train_batch_size, len(splits.train))
     batch = collator([splits.train[index] for index in range(size)])
-    show_batch(console, batch, collator)
+    show_batch(console, batch, collator, training_args.padding_free)
     if not bool((batch["labels"] != IGNORED).any(dim=1).all()):
-        raise UserError("a sample of the first batch has no trained token; its label is empty after cleaning")
+        raise UserError("a sample of the first batch has no trained token: its label is empty after cleaning")
     console.print("dry run: the batch is sound; nothing was trained or written")
 
 
@@ -75,7 +75,7 @@ def show_samples(console: Console, splits: Splits, max_length: int | None) -> No
         console.print(f"  {row.source}: {row.reason} {row.detail}".rstrip())
 
 
-def show_batch(console: Console, batch: dict[str, torch.Tensor], collator: VLMDataCollator) -> None:
+def show_batch(console: Console, batch: dict[str, torch.Tensor], collator: VLMDataCollator, padding_free: bool) -> None:
     """The first samples token by token: masked ones dim, trained ones green; a light bar between tokens."""
     console.print("\nFirst batch, token by token:")
     for ids, labels, mask in list(
@@ -89,7 +89,12 @@ def show_batch(console: Console, batch: dict[str, torch.Tensor], collator: VLMDa
     rows, width = batch["input_ids"].shape
     trained_count = int((batch["labels"] != IGNORED).sum())
     padding = int((batch["attention_mask"] == 0).sum())
-    console.print(f"{rows} x {width} tokens: {trained_count} trained, {padding} padding")
+    if padding_free:
+        console.print(
+            f"{rows} samples in one row of {rows * width - padding} tokens: {trained_count} trained, no padding"
+        )
+    else:
+        console.print(f"{rows} x {width} tokens: {trained_count} trained, {padding} padding")
 
 
 def _spell(ids: list[int], collator: VLMDataCollator, style: str) -> Text:
