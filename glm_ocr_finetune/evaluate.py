@@ -8,24 +8,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from .args import DEFAULT_PROMPT_FORMAT, DataArguments, EvaluateArguments
+from .data.samples import sample_of
 from .data.splits import Splits, default_split, load_splits
 from .errors import UserError
+from .folders import PREDICTIONS_FILE, SCORES_FILE
 from .inputs.processor import set_pixel_budget
 from .inputs.prompt import PromptRenderer
 from .metrics import GroupScore, Predictions, Reading, Scores, ScoringSettings, read_predictions, score_with_tables
 from .model.loading import load_for_reading
-from .ranks import is_main_process, join_ranks
-from .reading.samples import PREDICTIONS_FILE, read_samples, reading_of, write_predictions
+from .ranks import console, is_main_process, join_ranks
+from .reading.samples import read_samples, reading_of, write_predictions
 from .reading.suspects import find_suspects, write_suspects
 from .vision.encoder import VisionEncoder, cache_of_an_earlier_run
 
 logger = logging.getLogger(__name__)
 
-SCORES_FILE = "scores.json"
 HEADLINES = {
     "corpus_cer": "CER",
     "mean_cer": "mean CER",
@@ -41,7 +41,7 @@ def evaluate(args: EvaluateArguments) -> int:
     """Score and print. Returns the exit code; under torchrun all ranks read, and the first one scores and writes."""
     settings = ScoringSettings(args.text_normalisation, args.cer_unit)  # type: ignore[arg-type]
     if not args.dataset_name and not args.predictions:
-        raise UserError("--dataset_name is required, or --predictions with a 'text' of its own in each line")
+        raise UserError("--dataset_name is required, unless each line of --predictions has its own 'text'")
     output = Path(args.output_dir)
     join_ranks()
     predictions = _predictions(args, output)
@@ -50,7 +50,7 @@ def evaluate(args: EvaluateArguments) -> int:
     scores = score_with_tables(predictions.readings, settings)
     output.mkdir(parents=True, exist_ok=True)
     written = scores.to_dict() | {"missing": predictions.missing, "unmatched": predictions.unmatched}
-    (output / SCORES_FILE).write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n")
+    (output / SCORES_FILE).write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     show_scores(scores)
     logger.info("scores in %s", output / SCORES_FILE)
     return 0
@@ -66,12 +66,12 @@ def _device_map(args: EvaluateArguments) -> str:
 
 def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
     if args.predictions and args.find_label_errors:
-        raise UserError("--find_label_errors True asks the model itself; leave --predictions out")
+        raise UserError("--find_label_errors True needs a model to read with: give --model instead of --predictions")
     if args.predictions and not args.dataset_name:
         return _paired(args, None, output)
     if args.predictions:
         samples = _load(args, PromptRenderer(_any_processor(), args.prompt_format or DEFAULT_PROMPT_FORMAT), output)
-        truths = [reading_of(sample, index) for index, sample in enumerate(samples.train)]
+        truths = [reading_of(sample_of(row)) for row in samples.train]
         return _paired(args, truths, output)
     model, processor, tuned_format = load_for_reading(args.model, args.adapter, _device_map(args))
     set_pixel_budget(processor, args.min_pixels, args.max_pixels)
@@ -96,7 +96,7 @@ def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits:
     if args.find_label_errors:
         suspects = find_suspects(model, renderer, splits.train, readings, args.batch_size or 8)
         if is_main_process():
-            logger.info("labels by doubt, the most suspect first, in %s", write_suspects(suspects, output))
+            logger.info("labels ranked by suspicion, most suspicious first: %s", write_suspects(suspects, output))
     return readings
 
 
@@ -126,18 +126,19 @@ def _load(args: EvaluateArguments, renderer: PromptRenderer, output: Path) -> Sp
     if splits.set_aside and is_main_process():
         output.mkdir(parents=True, exist_ok=True)
         file = splits.write_set_aside(output)
-        logger.warning("set aside: %s; listed in %s", splits.set_aside_by_reason(), file)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
+        logger.warning("set aside: %s; listed in %s", reasons, file)
     return splits
 
 
 def show_scores(scores: Scores) -> None:
     """The summary on standard output; tables and formulas have a second one, where there are such."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(_summary(scores, HEADLINES))
+    out = console()
+    out.print(_summary(scores, HEADLINES))
     asked = {name: title for name, title in TASK_HEADLINES.items() if scores.values[name] is not None}
     if asked:
-        console.print(_summary(scores, asked))
-    console.print(str(scores.settings))
+        out.print(_summary(scores, asked))
+    out.print(str(scores.settings))
 
 
 def _summary(scores: Scores, columns: Mapping[str, str]) -> Table:

@@ -15,9 +15,10 @@ from transformers import set_seed
 
 from .args import DEFAULT_PROMPT_FORMAT, DataArguments, ModelArguments
 from .data.collate import VLMDataCollator
-from .data.splits import SET_ASIDE_FILE, Splits, load_splits
+from .data.splits import Splits, load_splits
 from .data.survey import SetAside
 from .errors import UserError
+from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS
 from .inputs.images import ImageError
 from .inputs.processor import load_processor
 from .inputs.prompt import PromptRenderer
@@ -25,9 +26,11 @@ from .model.adapters import check_adapter_arguments
 from .model.checkpoint import Sidecar, read_sidecar
 from .model.loading import check_model, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
+from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
-from .training.callbacks import CURVE_FILE, SaveOnSignal
+from .training.callbacks import SaveOnSignal
 from .training.judge import check_metric
+from .training.model_card import write_card
 from .training.trainer import GlmOcrTrainer, create_trainer
 from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
 from .training_args import TrainingArguments
@@ -69,11 +72,12 @@ def train(
         check_writable(training_args.output_dir)
     checkpoint = find_checkpoint(training_args)
     processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
-    splits = build_data(data_args, training_args, processor)
+    renderer = PromptRenderer(processor, str(data_args.prompt_format))
+    splits = build_data(data_args, training_args, renderer)
     set_seed(training_args.seed)  # adapters are drawn at random
     model = build_model(model_args, processor)
     cache = choose_cache(model, processor, splits, training_args)
-    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length, cache=cache)
+    collator = VLMDataCollator(renderer, training_args.max_length, cache=cache)
     if data_args.dry_run:
         from .planning.dry_run import show
 
@@ -91,8 +95,9 @@ def train(
         splits.train_tokens,
     )
     trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
-    trainer.judge = build_judge(splits, collator.renderer, training_args, trainer.encoder)
-    probe = build_probe(data_args, collator.renderer, training_args, trainer.encoder)
+    trainer.data_name = data_args.dataset_name
+    trainer.judge = build_judge(splits, renderer, training_args, trainer.encoder)
+    probe = build_probe(data_args, renderer, training_args, trainer.encoder)
     base = read_base(trainer, checkpoint)
     probed = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-base") if probe else None
     run(trainer, collator, checkpoint)
@@ -102,6 +107,7 @@ def train(
         facts["probe"] = read_probe_again(trainer, probe, probed, str(data_args.probe_dataset))
     if base:
         conclude(trainer, base, facts)
+        write_card(trainer, training_args.output_dir, TUNED_READINGS)
     return Path(training_args.output_dir)
 
 
@@ -115,14 +121,15 @@ def plan(model_args: ModelArguments, data_args: DataArguments, training_args: Tr
         known = known_of(model_args.model_name, data_args.min_pixels, data_args.max_pixels)
         if known.note:
             logger.warning("%s", known.note)
-        splits = build_data(data_args, training_args, known.processor)
+        splits = build_data(data_args, training_args, PromptRenderer(known.processor, str(data_args.prompt_format)))
         propose(size, model_args, training_args, splits, given, known.config)
         return
     processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
-    splits = build_data(data_args, training_args, processor)
+    renderer = PromptRenderer(processor, str(data_args.prompt_format))
+    splits = build_data(data_args, training_args, renderer)
     set_seed(training_args.seed)
     model = build_model(model_args, processor)
-    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length)
+    collator = VLMDataCollator(renderer, training_args.max_length)
     show_plan(model, model_args, training_args, splits, collator, partial(create_trainer, model, processor))
 
 
@@ -194,9 +201,8 @@ def build_model(model_args: ModelArguments, processor: Glm46VProcessor) -> Any:
     return model
 
 
-def build_data(data_args: DataArguments, training_args: TrainingArguments, processor: Glm46VProcessor) -> Splits:
+def build_data(data_args: DataArguments, training_args: TrainingArguments, renderer: PromptRenderer) -> Splits:
     """The samples, surveyed and split; evaluation is turned off when there is nothing to evaluate on."""
-    renderer = PromptRenderer(processor, str(data_args.prompt_format))
     evaluate = training_args.eval_strategy != "no"
     seed = training_args.data_seed if training_args.data_seed is not None else training_args.seed
     splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate)
@@ -207,7 +213,7 @@ def build_data(data_args: DataArguments, training_args: TrainingArguments, proce
 
 def report_data(splits: Splits, training_args: TrainingArguments) -> None:
     """Say what is trained on, what is shrunk, and what was set aside."""
-    if training_args.process_index != 0:
+    if not is_main_process():
         return
     held_out = len(splits.evaluation) if splits.evaluation is not None else 0
     logger.info("samples: %d to train on, %d to evaluate on", len(splits.train), held_out)
@@ -240,7 +246,7 @@ def run(trainer: GlmOcrTrainer, collator: VLMDataCollator, checkpoint: str | Non
 def _append_to(file: Path) -> Any:
     def append(sample: Mapping[str, Any], error: ImageError) -> None:
         row = SetAside(str(sample.get("source", "")), error.reason, str(error))
-        with file.open("a") as handle:
+        with file.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
 
     return append
@@ -251,8 +257,8 @@ def write(trainer: GlmOcrTrainer) -> None:
     output = trainer.args.output_dir
     trainer.save_model(output)
     trainer.save_state()
-    if trainer.args.process_index == 0:
+    if is_main_process():
         best = trainer.state.best_model_checkpoint
         kept = f" (the best checkpoint, {Path(best).name})" if best and trainer.args.load_best_model_at_end else ""
-        logger.info("saved %s%s; losses in %s", output, kept, Path(output) / CURVE_FILE)
+        logger.info("saved %s%s; losses in %s", output, kept, Path(output) / LOSS_CURVE_FILE)
         logger.info("read with it: python inference.py --model %s --image IMAGE", output)

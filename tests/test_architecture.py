@@ -30,7 +30,7 @@ LAYERS = (
     {"argument_checks"},
     {"sft_arguments", "near_misses"},
     {"args"},
-    {"charts", "network", "ranks"},
+    {"charts", "folders", "network", "ranks"},
     {"errors"},
 )
 DEPTH = {room: depth for depth, rooms in enumerate(LAYERS) for room in rooms}

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from ..args import ModelArguments
 from ..data.batching import BatchPlan
 from ..model.adapters import check_adapter_arguments
 from ..model.parts import PARTS
+from ..ranks import console
 from ..vision.cache import GIGABYTE
 from .memory import Batch, Estimate, Memory, Method, Saving
 
@@ -68,9 +68,9 @@ def propose(
         rows.append((candidate, batch, estimates[candidate.use_lora].memory(batch, candidate.saving)))
     room = USABLE * size
     chosen = next((candidate for candidate, _, memory in rows if memory.peak <= room), None)
-    console = Console(highlight=False, soft_wrap=True, quiet=training_args.process_index != 0)
-    console.print(candidates_table(rows, chosen, size, model_args.lora_rank))
-    console.print(advice(chosen, rows[-1][2], size))
+    out = console()
+    out.print(candidates_table(rows, chosen, size, model_args.lora_rank))
+    out.print(advice(chosen, rows[-1][2], size))
 
 
 def candidates(model_args: ModelArguments, training_args: TrainingArguments, given: Given) -> list[Candidate]:
@@ -143,8 +143,8 @@ def advice(chosen: Candidate | None, least: Memory, size: int) -> str:
     """What to type, or that nothing helps."""
     if chosen:
         return (
-            f"The first that fits in {USABLE:.0%} of it. Add to the command:\n  {chosen.flags()}\n"
-            "Counted from shapes for bf16 autocast, not measured; --plan alone measures on the machine it runs on."
+            f"The first that fits in {USABLE:.0%} of that is marked ->. Add these flags to your command:\n  {chosen.flags()}\n"
+            "Computed from the model's shapes for bf16 autocast, not measured; --plan without a size measures on this machine."
         )
     return (
         f"Nothing fits in {USABLE:.0%} of {gigabytes(size)}: the smallest needs {gigabytes(least.peak)}. "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UserError
+from ..folders import SUMMARY_FILE, readings_file
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Comparison, Scores, ScoringSettings, compare, read_predictions, score
 from ..ranks import is_main_process
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SUMMARY_FILE = "summary.json"
 LOGGED = {
     "cer": "corpus_cer",
     "mean_cer": "mean_cer",
@@ -60,9 +60,9 @@ class Judge:
     """Reads one fixed set of samples with whatever the model is at the moment.
 
     Attributes:
-        samples: N samples in the form of ``format_for_vlm``; the same at every reading.
+        samples: N rows of :class:`~..data.splits.Splits`; the same at every reading.
         lengths: N sequence lengths in tokens.
-        directory: where the readings go, a JSON-lines file for each.
+        run: output folder of the run, where the readings go, a JSON-lines file for each.
         encoder: gives the image features, the cached ones without work.
     """
 
@@ -71,7 +71,7 @@ class Judge:
     lengths: Sequence[int]
     batch_size: int
     settings: ScoringSettings
-    directory: Path
+    run: Path
     encoder: VisionEncoder
 
     def read(self, model: Any, name: str) -> Scores:
@@ -87,7 +87,7 @@ class Judge:
         return score(readings, self.settings)
 
     def file(self, name: str) -> Path:
-        return self.directory / f"{name}.jsonl"
+        return readings_file(self.run, name)
 
     def remembered(self, name: str) -> Scores | None:
         """The scores of an earlier reading, from its file; None when it was never made."""
@@ -135,7 +135,7 @@ def _difference(one: Any) -> dict[str, Any]:
 def write_summary(summary: Mapping[str, Any], directory: Path) -> Path:
     """Write ``summary.json``."""
     file = directory / SUMMARY_FILE
-    file.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    file.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
 
 

@@ -19,6 +19,7 @@ from ..data.batching import BatchPlan
 from ..data.collate import VLMDataCollator
 from ..errors import UserError
 from ..inputs.processor import save_processor
+from ..inputs.prompt import PromptRenderer
 from ..model.checkpoint import Sidecar, carried_mtp_tensors
 from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
@@ -27,6 +28,7 @@ from ..vision.encoder import VisionEncoder
 from .callbacks import DrawLoss, ReleaseTower
 from .forward import install
 from .judge import Judge, logged_metrics
+from .model_card import write_card
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +44,7 @@ class GlmOcrTrainer(SFTTrainer):
     """
 
     sidecar: Sidecar | None = None
+    data_name: str | None = None
     judge: Judge | None = None
     sample_lengths: np.ndarray | None = None
     encoder: VisionEncoder
@@ -126,6 +129,11 @@ class GlmOcrTrainer(SFTTrainer):
         save_processor(self.processing_class, directory)
         if self.sidecar:
             self.sidecar.write(directory)
+        write_card(self, directory)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """The card of this package in the place of TRL's; called at each checkpoint and before a push to the hub."""
+        write_card(self, self.args.output_dir)
 
     def _is_final(self, directory: Path) -> bool:
         return directory.resolve() == Path(self.args.output_dir).resolve()
@@ -168,7 +176,7 @@ def create_trainer(
     Args:
         model: from ``load_model``.
         processor: from ``load_model``.
-        train_dataset: samples as ``format_for_vlm`` yields them.
+        train_dataset: rows of :class:`~..data.splits.Splits`, or samples as ``format_for_vlm`` yields them.
         training_args: settled here as far as it is not yet.
         eval_dataset: samples to compute the evaluation loss on; without them evaluation is turned off.
         prompt_format: ``serve`` or ``no_think``.
@@ -179,7 +187,7 @@ def create_trainer(
     training_args.settle_learning_rate(hasattr(model, "peft_config"))
     if eval_dataset is None and training_args.eval_strategy != "no":
         training_args.without_evaluation("there is nothing to evaluate on")
-    collator = collator or VLMDataCollator(processor, prompt_format, training_args.max_length)
+    collator = collator or VLMDataCollator(PromptRenderer(processor, prompt_format), training_args.max_length)
     collator.pad_to_multiple_of = training_args.pad_to_multiple_of or 1
     padding_free, training_args.padding_free = training_args.padding_free, False  # TRL refuses its own with images
     with one_line({}):

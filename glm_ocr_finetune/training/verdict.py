@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..args import DataArguments
 from ..data.splits import Splits, load_other
+from ..folders import BASE_READINGS, TUNED_READINGS
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Scores, ScoringSettings
+from ..ranks import is_main_process
 from ..training_args import TrainingArguments
 from ..vision.encoder import VisionEncoder
 from .judge import Judge, choose_samples, report_verdict, summarise, write_summary
@@ -21,12 +23,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 logger = logging.getLogger(__name__)
-
-
-EVALUATION_FOLDER = "evaluation"
-
-
-BASE_READINGS, TUNED_READINGS = "base", "tuned"
 
 
 def build_judge(
@@ -48,8 +44,8 @@ def judge_of(
     """A judge with at most ``--eval_samples`` of the samples."""
     chosen, chosen_lengths = choose_samples(samples, lengths, training_args.eval_samples, training_args.seed)
     settings = ScoringSettings(training_args.text_normalisation, training_args.cer_unit)  # type: ignore[arg-type]
-    folder = Path(training_args.output_dir) / EVALUATION_FOLDER
-    return Judge(renderer, chosen, chosen_lengths, training_args.per_device_eval_batch_size, settings, folder, encoder)
+    run = Path(training_args.output_dir)
+    return Judge(renderer, chosen, chosen_lengths, training_args.per_device_eval_batch_size, settings, run, encoder)
 
 
 def build_probe(
@@ -66,8 +62,7 @@ def read_probe_again(trainer: GlmOcrTrainer, probe: Judge, before: Scores, name:
     """What the tuning cost elsewhere: the probe before and after, said and returned for the summary."""
     after = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-tuned")
     comparison, summary = summarise(before, after, [], {"data set": name})
-    if trainer.args.process_index == 0:
-        report_verdict(comparison, f"forgetting probe {name}: ", may_stay=True)
+    report_verdict(comparison, f"forgetting probe {name}: ", may_stay=True)
     return summary
 
 
@@ -77,19 +72,16 @@ def read_base(trainer: GlmOcrTrainer, checkpoint: str | None) -> Scores | None:
         return None
     scores = trainer.judge.remembered(BASE_READINGS) if checkpoint else None
     if scores is None and checkpoint:
-        logger.warning("the run that is resumed did not read with its base: no comparison at the end")
+        logger.warning("the resumed run has no base-model readings, so there is no comparison at the end")
         return None
     scores = scores or trainer.judge.read(trainer.accelerator.unwrap_model(trainer.model), BASE_READINGS)
-    if trainer.args.process_index == 0:
-        logger.info(
-            "the base reads %d evaluation samples at CER %.4f", len(scores.samples), scores.values["corpus_cer"]
-        )
+    logger.info("base model: CER %.4f on %d evaluation samples", scores.values["corpus_cer"], len(scores.samples))
     return scores
 
 
 def conclude(trainer: GlmOcrTrainer, base: Scores, facts: dict[str, Any]) -> None:
     """Compare what is saved with the base, on the terminal and in ``summary.json``."""
-    if trainer.judge is None or trainer.args.process_index != 0:
+    if trainer.judge is None or not is_main_process():
         return
     step = trainer.state.best_global_step if trainer.args.load_best_model_at_end else trainer.state.global_step
     tuned = trainer.judge.remembered(f"step-{step}")
@@ -101,4 +93,4 @@ def conclude(trainer: GlmOcrTrainer, base: Scores, facts: dict[str, Any]) -> Non
     comparison, summary = summarise(base, tuned, history, facts | {"step": step})
     file = write_summary(summary, Path(trainer.args.output_dir))
     report_verdict(comparison)
-    logger.info("summary in %s, readings in %s", file, trainer.judge.directory)
+    logger.info("summary in %s, readings in %s", file, trainer.judge.file(TUNED_READINGS).parent)

@@ -6,18 +6,17 @@ import importlib.util
 import json
 import re
 import time
-from pathlib import Path
 
 import pytest
 from rapidfuzz.distance import Levenshtein
+from shared_data import DATA, needs_shared
 
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.metrics import Reading, ScoringSettings, TableScores, score_tables, score_with_tables
 from glm_ocr_finetune.metrics.tables import prepare_tables
 
-MANIFEST = Path(__file__).parents[3] / "shared/data/tables-icdar2013-us/manifest.jsonl"
+MANIFEST = DATA / "tables-icdar2013-us" / "manifest.jsonl"
 AS_IT_IS = ScoringSettings("none")
-needs_data = pytest.mark.skipif(not MANIFEST.exists(), reason="the shared tables are not here")
 needs_teds = pytest.mark.skipif(
     importlib.util.find_spec("table_recognition_metric") is None, reason="table-recognition-metric is not installed"
 )
@@ -39,7 +38,7 @@ def score_pairs(pairs: list[tuple[str, str]], **options: float) -> TableScores:
     return score_tables(readings, AS_IT_IS, workers=2, **options)  # type: ignore[arg-type]
 
 
-@needs_data
+@needs_shared
 def test_equal_tables_are_one_without_any_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     tables = truths()
@@ -47,7 +46,7 @@ def test_equal_tables_are_one_without_any_worker(monkeypatch: pytest.MonkeyPatch
     assert (scores.teds, scores.teds_structure, scores.count) == (1, 1, len(tables))
 
 
-@needs_data
+@needs_shared
 @needs_teds
 def test_one_change_costs_what_the_definition_says() -> None:
     """A changed cell costs its normalised edit distance, a lost cell, row end or span costs 1, each over the nodes."""
@@ -73,7 +72,7 @@ def test_one_change_costs_what_the_definition_says() -> None:
     assert scores.not_scored == ()
 
 
-@needs_data
+@needs_shared
 @needs_teds
 def test_equals_the_published_code() -> None:
     from table_recognition_metric import TEDS
@@ -189,7 +188,7 @@ def test_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> N
         score_tables([Reading("1", SMALL, SMALL.replace("k", "x"))])
 
 
-@needs_data
+@needs_shared
 @needs_teds
 @pytest.mark.slow
 def test_two_hundred_real_tables_in_bounded_time() -> None:
