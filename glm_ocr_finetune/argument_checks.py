@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -131,6 +132,10 @@ def _refuse_missing_packages(values: Mapping[str, Any]) -> None:
     )
     wanted += [("load_in_4bit", str(values.get("load_in_4bit")), {"True": "bitsandbytes"})]
     for flag, value, packages in wanted:
+        if flag == "report_to" and value not in packages:
+            close = difflib.get_close_matches(value, packages, n=1)
+            meant = f"did you mean {close[0]}?" if close else f"expected some of: {', '.join(packages)}"
+            raise UserError(f"--report_to {value} is no tracker; {meant}")
         package = packages.get(value, "")
         if package and not installed(package):
             pip = INSTALL.get(package, package)
