@@ -189,7 +189,7 @@ class TrainingDefaults(ScoringArguments):
     """Training: arguments whose default differs from TRL's, and those this package adds."""
 
     output_dir: str = arg("./glm-ocr-finetuned", "Folder for checkpoints, logs and the tuned model.")
-    num_train_epochs: float = arg(3.0, "Passes over the training samples.", within=POSITIVE)
+    num_train_epochs: float = arg(3.0, "Passes over the training samples.", within=POSITIVE, needs="epochs")
     max_steps: int = arg(-1, "Optimizer steps; overrides --num_train_epochs when positive.", within=Range(1, also=-1))
     learning_rate: float | None = arg(None, "Peak learning rate. Default: 1e-5, or 1e-4 with LoRA.", within=POSITIVE)
     lr_scheduler_type: str = arg("cosine", "Shape of the learning rate after the warm-up.", choices=SCHEDULES)

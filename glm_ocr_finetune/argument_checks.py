@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -55,10 +56,15 @@ NEEDS = {
     ),
     "cache": Need("a --cache_vision_features other than off", lambda args: args.cache_vision_features != "off"),
     "checkpointing": Need("--gradient_checkpointing True", lambda args: bool(args.gradient_checkpointing)),
+    "epochs": Need("--max_steps to be left out", lambda args: args.max_steps <= 0, flag=False),
     "evaluation": Need("an evaluation (--eval_strategy)", _evaluates, flag=False),
     "evaluation by steps": Need("--eval_strategy steps", lambda args: plain(args.eval_strategy) == "steps", flag=False),
+    "fixed batches": Need(
+        "batches of a fixed size, without --tokens_per_batch", lambda args: not args.tokens_per_batch
+    ),
     "fsdp": Need("--fsdp", lambda args: bool(args.fsdp)),
     "gpu": Need("a GPU", lambda args: args.device.type != "cpu", flag=False),
+    "gpu memory": Need("a GPU", lambda args: args.device.type != "cpu"),
     "hub": Need("--push_to_hub True", lambda args: args.push_to_hub or "trackio" in args.report_to),
     "logging by steps": Need(
         "--logging_strategy steps", lambda args: plain(args.logging_strategy) == "steps", flag=False
@@ -126,6 +132,10 @@ def _refuse_missing_packages(values: Mapping[str, Any]) -> None:
     )
     wanted += [("load_in_4bit", str(values.get("load_in_4bit")), {"True": "bitsandbytes"})]
     for flag, value, packages in wanted:
+        if flag == "report_to" and value not in packages:
+            close = difflib.get_close_matches(value, packages, n=1)
+            meant = f"did you mean {close[0]}?" if close else f"expected some of: {', '.join(packages)}"
+            raise UserError(f"--report_to {value} is no tracker; {meant}")
         package = packages.get(value, "")
         if package and not installed(package):
             pip = INSTALL.get(package, package)

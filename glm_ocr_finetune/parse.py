@@ -232,7 +232,8 @@ def _config_as_argv(file: str, declared: Sequence[Option], command: Command) -> 
     for name, value in _read_config(file).items():
         key = str(name).replace("-", "_")
         if key not in known:
-            raise UserError(f"{_unknown(str(name), declared, command)} (in --config {file})")
+            told = _unknown(str(name), declared, command).replace("--", "")
+            raise UserError(f"{told} (in --config {file})")
         if value is None and not known[key].optional:
             continue
         argv += [f"--{key}={word}" for word in _config_words(value, known[key])]

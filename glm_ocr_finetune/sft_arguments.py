@@ -179,7 +179,12 @@ ARGUMENTS = (
     Argument("use_cpu", "bool", "trains on the CPU although there is a GPU"),
     Argument("accelerator_config", "file", "batches are made for each rank here, not by accelerate", only=(None,)),
     Argument("parallelism_config", "str", "sequences with images are not cut over devices", only=(None,)),
-    Argument("dataloader_drop_last", "bool", "leaves out the last batch of an epoch when it is not full"),
+    Argument(
+        "dataloader_drop_last",
+        "bool",
+        "leaves out the last batch of an epoch when it is not full",
+        needs="fixed batches",
+    ),
     Argument("dataloader_pin_memory", "bool", "pinned memory for copies to a GPU; off on a CPU"),
     Argument("dataloader_persistent_workers", "bool", "keeps worker processes from epoch to epoch", needs="workers"),
     Argument("dataloader_prefetch_factor", "int", "batches a worker reads ahead", needs="workers", within=COUNT),
@@ -196,7 +201,7 @@ ARGUMENTS = (
     Argument(
         "train_sampling_strategy",
         "str",
-        "order of the samples; --tokens_per_batch balances batches instead of batch_rebalance",
+        "--tokens_per_batch balances batches by their tokens",
         only=("random", "sequential", "group_by_length"),
         choices=("random", "sequential", "group_by_length", "batch_rebalance"),
     ),
@@ -211,7 +216,10 @@ ARGUMENTS = (
     Argument("fsdp_config", "file", "settings of it", needs="fsdp"),
     Argument("deepspeed", "file", "DeepSpeed configuration; needs the package deepspeed"),
     Argument(
-        "debug", "str", "underflow_overflow: stops where numbers leave their range", only=("", "underflow_overflow")
+        "debug",
+        "str",
+        "underflow_overflow stops where numbers leave their range; nothing else can be looked for",
+        only=("", "underflow_overflow"),
     ),
     Argument("skip_memory_metrics", "bool", "False: memory of training and evaluation in the log"),
     Argument("do_train", "bool", "`train` trains; `evaluate` and --dry_run True do not", only=(True,)),
@@ -244,8 +252,14 @@ ARGUMENTS = (
     Argument("eval_packing", "bool", _NO_PACKING, only=(False,)),
     Argument("completion_only_loss", "bool", _ANSWER_ONLY, only=(True,)),
     Argument("assistant_only_loss", "bool", _ANSWER_ONLY + "; leave it out", only=(False,)),
-    Argument("loss_type", "str", "nll, or dft (dynamic fine-tuning)", choices=("nll", "dft", "chunked_nll")),
-    Argument("activation_offloading", "bool", "keeps activations in the memory of the CPU", needs="gpu"),
+    Argument(
+        "loss_type",
+        "str",
+        "negative log-likelihood, or dynamic fine-tuning (dft)",
+        only=("nll", "dft"),
+        choices=("nll", "dft", "chunked_nll"),
+    ),
+    Argument("activation_offloading", "bool", "keeps activations in the memory of the CPU", needs="gpu memory"),
     Argument("pad_token", "str", _FIXED_TOKENS, only=(None,)),
 )
 BY_NAME = {one.name: one for one in ARGUMENTS}

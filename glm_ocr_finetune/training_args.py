@@ -14,18 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import get_scheduler
+from huggingface_hub import get_token
+from huggingface_hub.constants import ENDPOINT
+from transformers import Trainer, get_scheduler
 from trl import SFTConfig
 
 from .args import TrainingDefaults, default_of
-from .argument_checks import WITHOUT_WARM_UP, installed, listed, plain, refuse, unmet
+from .argument_checks import NEEDS, WITHOUT_WARM_UP, installed, listed, plain, refuse, unmet
 from .errors import UserError
+from .network import hub_answers
 from .sft_arguments import BY_NAME
 
 logger = logging.getLogger(__name__)
 
 FULL_LEARNING_RATE = 1e-5  # both from the official recipe, zai-org/GLM-OCR examples/finetune
 LORA_LEARNING_RATE = 1e-4
+CHECKPOINTING = frozenset(
+    {"use_reentrant", "selective", "every_n_layers", "offload", "preserve_rng_state", "determinism_check", "early_stop"}
+)
 
 
 @dataclass
@@ -55,14 +61,16 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         self.remove_unused_columns = False
         with one_line(given):
             super().__post_init__()
+        self._check_optimizer()
         self._check_schedule()
+        self._check_hub()
         self._say_what_is_idle(given)
 
     def _say_what_is_idle(self, given: Mapping[str, Any]) -> None:
         """Refuse a given argument that has no effect without another; say it of one that this machine leaves idle."""
         for name, need in unmet(self, given):
             if need.flag:
-                raise UserError(f"--{name} needs {need.says}; add it, or leave --{name} out")
+                raise UserError(f"--{name} needs {need.says}; otherwise leave it out")
             if self.process_index == 0:
                 logger.warning("--%s has no effect here: it needs %s", name, need.says)
 
@@ -82,6 +90,7 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         self.settle("eval_strategy", "no", why)
         self.settle("eval_generate", False, why)
         self.settle("load_best_model_at_end", False, why)
+        self.eval_on_start = False
 
     def _settle_precision(self) -> None:
         if self.bf16 is not None or self.fp16 is not None:
@@ -111,6 +120,11 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             new = old.replace("gradient", "activation")
             if not hasattr(self, new):
                 continue
+            settings = set(given.get(f"{old}_kwargs") or given.get(f"{new}_kwargs") or ())
+            if unknown := settings - CHECKPOINTING:
+                raise UserError(
+                    f"--{old}_kwargs has no {unknown.pop()}; expected some of: {', '.join(sorted(CHECKPOINTING))}"
+                )
             if old in given and new in given and given[old] != given[new]:
                 raise UserError(
                     f"--{old} {given[old]} and --{new} {given[new]} contradict each other; give one of them"
@@ -135,16 +149,38 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             self.settle("warmup_ratio", 0.1, "official recipe")
         self.warmup_steps = self.warmup_ratio or 0  # transformers 5 takes a number of steps below 1 as a ratio
 
+    def _check_optimizer(self) -> None:
+        """Raise UserError for settings that the optimizer cannot read; transformers would ask after the base was read."""
+        if not self.optim_args or NEEDS["low rank"].met(self):  # those ask for the model first
+            return
+        try:
+            Trainer.get_optimizer_cls_and_kwargs(self)
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"--optim_args {self.optim_args}: {_one_line(error)}; expected name=value,name=value"
+            ) from error
+
     def _check_schedule(self) -> None:
         """Raise UserError for settings that the schedule does not take, or lacks; transformers would ask late."""
         parameter = torch.nn.Parameter(torch.zeros(1))
         name, settings = plain(self.lr_scheduler_type), self.lr_scheduler_kwargs
+        optimizer = torch.optim.SGD([parameter], lr=self.learning_rate or FULL_LEARNING_RATE)
         try:
-            get_scheduler(name, torch.optim.SGD([parameter], lr=1.0), 1, 10, settings)
+            get_scheduler(name, optimizer, 1, 10, settings)
         except (TypeError, ValueError) as error:
+            fault = "does not work with these --lr_scheduler_kwargs" if settings else "needs --lr_scheduler_kwargs"
+            raise UserError(f"--lr_scheduler_type {name} {fault}: {_one_line(error)}") from error
+
+    def _check_hub(self) -> None:
+        """Raise UserError when nothing could be uploaded, before anything is trained."""
+        if not self.push_to_hub:
+            return
+        if not hub_answers(ENDPOINT):
             raise UserError(
-                f"--lr_scheduler_type {name} does not work with --lr_scheduler_kwargs {settings}: {_one_line(error)}"
-            ) from error
+                f"--push_to_hub True: {ENDPOINT} cannot be reached; train without it and use `hf upload` later"
+            )
+        if not (self.hub_token or get_token()):
+            raise UserError("--push_to_hub True needs a login: `hf auth login`, or --hub_token")
 
     def _settle_steps(self) -> None:
         """Evaluation and saving must meet for the best checkpoint to exist: ``save_steps`` is a multiple."""
@@ -177,6 +213,7 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
 
     def _settle_judging(self) -> None:
         evaluates = plain(self.eval_strategy) != "no"
+        self.eval_on_start = self.eval_on_start and evaluates
         if self.eval_generate is None:
             self.settle("eval_generate", evaluates, "there is an evaluation" if evaluates else "there is no evaluation")
         if self.metric_for_best_model is None and self.load_best_model_at_end:
@@ -243,9 +280,11 @@ def one_line(given: Iterable[str]) -> Iterator[None]:
         yield
     except (ValueError, TypeError, ImportError, OSError, RuntimeError, NotImplementedError) as error:
         message = _one_line(error)
-        names = [name for name in given if re.search(rf"\b{name}\b", message)]
-        flags = "" if names else "".join(f" --{name}" for name in given)
-        raise UserError(message + (f" (arguments given:{flags})" if flags else "")) from error
+        named = [name for name in given if re.search(rf"\b{name}\b", message)]
+        for name in named:
+            message = re.sub(rf"(?<!-)\b{name}\b", f"--{name}", message, count=1)
+        of_trl = [f"--{name}" for name in given if name in BY_NAME]
+        raise UserError(message if named or not of_trl else f"{message} (from {' '.join(of_trl)})") from error
 
 
 def _one_line(error: Exception) -> str:

@@ -96,8 +96,77 @@ def test_trackers_are_chosen_by_what_is_there(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    installed: set[str] = set()
-    monkeypatch.setattr(training_args, "_installed", lambda package: package in installed)
+    monkeypatch.setattr(training_args, "installed", lambda package: False)
+    monkeypatch.setattr("glm_ocr_finetune.argument_checks.installed", lambda package: False)
     assert settled(report_to=None).origins["report_to"] == "no tracker is installed and logged in"
     with pytest.raises(UserError, match=r"pip install 'glm-ocr-finetune\[wandb\]'"):
         settled(report_to="wandb")
+
+
+@pytest.mark.parametrize(
+    ("given", "save_strategy", "best", "why"),
+    [
+        ({}, "steps", True, "there is an evaluation"),
+        ({"eval_strategy": "epoch"}, "epoch", True, "there is an evaluation"),
+        ({"save_strategy": "no"}, "no", False, "--save_strategy is no and --eval_strategy is steps"),
+        ({"save_strategy": "epoch"}, "epoch", False, "--save_strategy is epoch and --eval_strategy is steps"),
+        ({"save_strategy": "best"}, "best", True, "there is an evaluation"),
+    ],
+)
+def test_a_given_save_strategy_stays(given: dict[str, Any], save_strategy: str, best: bool, why: str) -> None:
+    arguments = settled(**given)
+    assert (arguments.save_strategy.value, arguments.load_best_model_at_end) == (save_strategy, best)
+    assert arguments.origins["load_best_model_at_end"] == why
+
+
+def test_a_warm_up_is_named_once_and_only_where_there_is_one() -> None:
+    arguments = settled()
+    assert (arguments.warmup_steps, arguments.origins["warmup_ratio"]) == (0.1, "official recipe")
+    assert "warmup_steps" not in arguments.origins  # transformers' name for the ratio, not the user's
+    constant = settled(lr_scheduler_type="constant")
+    assert (constant.warmup_steps, constant.warmup_ratio) == (0, None)
+
+
+def test_checkpointing_has_two_names_and_one_value() -> None:
+    for name in ("gradient_checkpointing", "activation_checkpointing"):
+        arguments = settled(**{name: True, f"{name}_kwargs": {"use_reentrant": False}})
+        assert arguments.gradient_checkpointing is True
+        assert arguments.gradient_checkpointing_kwargs == {"use_reentrant": False}
+    with pytest.raises(UserError, match="--gradient_checkpointing_kwargs has no nonsense"):
+        settled(gradient_checkpointing=True, gradient_checkpointing_kwargs={"nonsense": 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"lr_scheduler_type": "warmup_stable_decay"}, "needs --lr_scheduler_kwargs: .*num_decay_steps"),
+        ({"lr_scheduler_kwargs": {"num_cycle": 2}}, "does not work with these --lr_scheduler_kwargs.*num_cycle"),
+        ({"optim": "sgd", "optim_args": "momentum"}, "--optim_args momentum.*expected name=value"),
+        ({"optim": "sgd", "optim_args": "momentum=x"}, "--optim_args momentum=x"),
+        ({"fp16": True}, "--fp16 True needs a GPU"),
+        ({"bf16": True, "fp16": True}, "exclude each other"),
+        ({"fsdp": "full_shard"}, "--fsdp shards over several processes"),
+        ({"push_to_hub": True}, "--push_to_hub True: .* cannot be reached"),
+        ({"tokens_per_batch": 500, "train_sampling_strategy": "sequential"}, "excludes"),
+        ({"local_rank": 3}, "--local_rank 3 is not LOCAL_RANK"),
+        ({"tf32": True}, "--tf32 requires"),
+        (
+            {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "no"},
+            "--lr_scheduler_type .*requires an eval",
+        ),
+        ({"fsdp_config": {"version": 2}}, "--fsdp_config needs --fsdp"),
+    ],
+)
+def test_what_would_be_told_late_is_told_now(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as refused:
+        settled(**given)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_argument_that_the_installed_release_lacks_is_named() -> None:
+    from glm_ocr_finetune import training_args
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_args, "BY_NAME", {"of_the_future": None})
+        with pytest.raises(UserError, match="--of_the_future is not known to the installed transformers"):
+            training_args.build({"of_the_future": 1})

@@ -186,6 +186,8 @@ def batch_plan(lengths: np.ndarray, training_args: TrainingArguments) -> BatchPl
         training_args.train_sampling_strategy == "group_by_length",
         training_args.seed if training_args.data_seed is None else training_args.data_seed,
         epoch=lambda: 0,
+        shuffled=training_args.train_sampling_strategy != "sequential",
+        drop_last=training_args.dataloader_drop_last,
     )
 
 

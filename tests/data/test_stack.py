@@ -20,6 +20,15 @@ def test_padding_goes_where_it_is_told(side: str, rows: list[list[int]]) -> None
     assert padded.dtype == torch.int64
 
 
+@pytest.mark.parametrize(("multiple", "length"), [(1, 3), (2, 4), (8, 8), (3, 3)])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_length_may_be_rounded_up(side: str, multiple: int, length: int) -> None:
+    padded = pad([[7], [1, 2, 3]], 0, side, multiple)
+    assert padded.shape == (2, length)
+    assert [row[row != 0].tolist() for row in padded] == [[7], [1, 2, 3]]
+    assert padded[1].tolist() == ([0] * (length - 3) + [1, 2, 3] if side == "left" else [1, 2, 3] + [0] * (length - 3))
+
+
 def stacked(processor: Any, pixels: list[Pixels], side: str = "right") -> dict[str, torch.Tensor]:
     renderer = PromptRenderer(processor)
     return stack_inputs([renderer.prompt_ids("Read:", one.num_tokens) for one in pixels], pixels, renderer, side)

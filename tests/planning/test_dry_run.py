@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -54,7 +55,9 @@ def test_a_batch_is_spelt_out_as_it_is_trained(tmp_path: Path, run: Run) -> None
     trained = [line.split("trained")[1].strip() for line in out.splitlines() if line.startswith("  trained ")]
     assert trained == ["a│b│<|user|>│", "c│⏎│d│<|user|>│"]
     assert all("<|image|> x 10│" in line for line in out.splitlines() if line.startswith("  masked "))
-    assert "7 trained" in out
+    assert re.search(r"2 samples in one row of \d+ tokens: 7 trained, no padding", out)
+    _, padded, _ = run("train", "--model_name", "tiny-random", *words, "--dry_run", "True", "--padding_free", "False")
+    assert re.search(r"2 x \d+ tokens: 7 trained, 1 padding", padded)
 
 
 def test_lengths_are_counted_and_shrunk_images_named_with_the_flag(processor: Any, line_folder: Path) -> None:
