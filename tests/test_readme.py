@@ -191,3 +191,17 @@ def test_every_heading_of_the_readme_is_in_its_contents() -> None:
     contents = README.split("## Contents")[1].split("\n## ")[0]
     titles = re.findall(r"^## (.*)$", README, re.MULTILINE)
     assert [title for title in titles if title != "Contents" and f"[{title}]" not in contents] == []
+
+
+def test_citation_and_licence_say_what_the_package_says() -> None:
+    import yaml
+
+    citation = yaml.safe_load((CLONE / "CITATION.cff").read_text(encoding="utf-8"))
+    project = (CLONE / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{citation["version"]}"' in project
+    assert f'license = "{citation["license"]}"' in project
+    assert citation["repository-code"] + ".git" in README
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    licence = (CLONE / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License\n                           Version 2.0" in licence
+    assert "END OF TERMS AND CONDITIONS" in licence
