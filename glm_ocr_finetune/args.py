@@ -70,7 +70,11 @@ class DataArguments:
     eval_split: str | None = arg(None, "Split to evaluate on, when the data set has one.")
     eval_split_size: float = arg(0.1, "Share of the training split kept for evaluation when --eval_split is not given.")
     max_samples: int | None = arg(None, "Use only the first N samples of each split.")
-    prompt: str = arg(DEFAULT_PROMPT, "Prompt of samples that bring none of their own.")
+    prompt: str | None = arg(
+        None,
+        "Prompt of samples that bring none of their own. "
+        f"Default: what the checkpoint was tuned with, else '{DEFAULT_PROMPT}'.",
+    )
     prompt_format: str | None = arg(
         None,
         "'serve': the prompt servers send by default. 'no_think': the one they send with enable_thinking=False. "
@@ -95,6 +99,11 @@ class DataArguments:
     def __post_init__(self) -> None:
         if self.plan and self.plan.lower() == "false":
             self.plan = None
+
+    @property
+    def default_prompt(self) -> str:
+        """The prompt of samples that bring none of their own."""
+        return DEFAULT_PROMPT if self.prompt is None else self.prompt
 
 
 @dataclass
@@ -166,7 +175,9 @@ class InferenceArguments:
     image: list[str] = field(
         default_factory=list, metadata={"help": "Image files and folders of images to read (required)."}
     )
-    prompt: str = arg(DEFAULT_PROMPT, "Prompt of the task.")
+    prompt: str | None = arg(
+        None, f"Prompt of the task. Default: what the checkpoint was tuned with, else '{DEFAULT_PROMPT}'."
+    )
     prompt_format: str | None = arg(None, "Default: what the checkpoint was tuned with.", choices=PROMPT_FORMATS)
     min_pixels: int | None = arg(None, "Smallest image in pixels. Default: the checkpoint's.")
     max_pixels: int | None = arg(None, "Largest image in pixels. Default: the checkpoint's.")
@@ -196,7 +207,11 @@ class EvaluateArguments:
         False, "Also rank the labels that the model contradicts with confidence, in suspects.jsonl."
     )
     output_dir: str = arg("./glm-ocr-evaluation", "Where predictions.jsonl and scores.json go.")
-    prompt: str = arg(DEFAULT_PROMPT, "Prompt of samples that bring none of their own.")
+    prompt: str | None = arg(
+        None,
+        "Prompt of samples that bring none of their own. "
+        f"Default: what the checkpoint was tuned with, else '{DEFAULT_PROMPT}'.",
+    )
     prompt_format: str | None = arg(None, "Default: what the checkpoint was tuned with.", choices=PROMPT_FORMATS)
     min_pixels: int | None = arg(None, "Smallest image in pixels. Default: the checkpoint's.")
     max_pixels: int | None = arg(None, "Largest image in pixels. Default: the checkpoint's.")

@@ -14,6 +14,7 @@ from .inputs.images import ImageError, read_size
 from .inputs.processor import PixelBudget, set_pixel_budget
 from .inputs.prompt import PromptRenderer
 from .model.loading import load_for_reading
+from .reading.asking import how_to_ask
 from .reading.generate import Generated, Request, generate_all
 from .vision.pixels import read_pixels
 
@@ -52,12 +53,13 @@ def infer(args: InferenceArguments) -> int:
     if args.max_new_tokens < 1 or (args.batch_size is not None and args.batch_size < 1):
         raise UserError("--max_new_tokens and --batch_size must be at least 1")
     images = find_images(args.image)
-    model, processor, tuned_format = load_for_reading(args.model, args.adapter, args.device_map)
+    asking = how_to_ask(args.model, args.adapter, args.prompt, args.prompt_format)
+    model, processor, _ = load_for_reading(args.model, args.adapter, args.device_map)
     budget = set_pixel_budget(processor, args.min_pixels, args.max_pixels)
-    renderer = PromptRenderer(processor, args.prompt_format or tuned_format)
+    renderer = PromptRenderer(processor, asking.prompt_format)
     sizes = [(path, size) for path in images if (size := _num_tokens(path, budget)) is not None]
     requests = [
-        Request(partial(read_pixels, path, renderer), args.prompt, size, args.max_new_tokens) for path, size in sizes
+        Request(partial(read_pixels, path, renderer), asking.prompt, size, args.max_new_tokens) for path, size in sizes
     ]
     answers = generate_all(model, renderer, requests, args.batch_size, args.repetition_penalty)
     num_read = _print_in_order([path for path, _ in sizes], answers, args.max_new_tokens, many=len(images) > 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,11 +22,12 @@ from .errors import UserError
 from .inputs.images import ImageError
 from .inputs.processor import load_processor
 from .inputs.prompt import PromptRenderer
-from .model.checkpoint import Sidecar, read_sidecar
+from .model.checkpoint import read_sidecar
 from .model.loading import load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, show_settings
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import CURVE_FILE, SaveOnSignal
+from .training.sidecar import describe
 from .training.trainer import GlmOcrTrainer, create_trainer
 from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
 from .training_args import TrainingArguments
@@ -87,7 +89,13 @@ def train(
         collator,
         splits.train_tokens,
     )
-    trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
+    trainer.sidecar = describe(
+        model_args.model_name,
+        splits.train,
+        data_args.default_prompt,
+        str(data_args.prompt_format),
+        training_args.max_length,
+    )
     trainer.judge = build_judge(splits, collator.renderer, training_args, trainer.encoder)
     probe = build_probe(data_args, collator.renderer, training_args, trainer.encoder)
     base = read_base(trainer, checkpoint)
@@ -127,8 +135,11 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
 
         plan_size(data_args.plan)
     training_args.settle_learning_rate(model_args.use_lora)
+    tuned = read_sidecar(resolve_model_path(model_args.model_name))
+    if tuned and data_args.prompt is None:
+        data_args.prompt = tuned.prompt
+        training_args.origins["prompt"] = "what the checkpoint was tuned with"
     if data_args.prompt_format is None:
-        tuned = read_sidecar(resolve_model_path(model_args.model_name))
         data_args.prompt_format = tuned.prompt_format if tuned else "serve"
         why = "what the checkpoint was tuned with" if tuned else "what servers send"
         training_args.origins["prompt_format"] = why
@@ -242,4 +253,4 @@ def write(trainer: GlmOcrTrainer) -> None:
         best = trainer.state.best_model_checkpoint
         kept = f" (the best checkpoint, {Path(best).name})" if best and trainer.args.load_best_model_at_end else ""
         logger.info("saved %s%s; losses in %s", output, kept, Path(output) / CURVE_FILE)
-        logger.info("read with it: python inference.py --model %s --image IMAGE", output)
+        logger.info("read with it: python inference.py --model %s --image IMAGE", shlex.quote(str(output)))

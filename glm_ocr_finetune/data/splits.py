@@ -104,7 +104,7 @@ def load_splits(
         raise UserError(f"--max_samples is {data_args.max_samples}; it must be at least 1")
     if not 0 <= data_args.eval_split_size < 1:
         raise UserError(f"--eval_split_size is {data_args.eval_split_size}; it is a share from 0 to below 1")
-    looks = partial(survey, renderer=renderer, max_length=max_length, default_prompt=data_args.prompt)
+    looks = partial(survey, renderer=renderer, max_length=max_length, default_prompt=data_args.default_prompt)
     rows = _rows(data_args, data_args.train_split)
     automatic = evaluate and data_args.eval_split is None and data_args.eval_split_size > 0
     seen = looks(rows, with_keys=automatic)
@@ -115,7 +115,7 @@ def load_splits(
         train, held_out = split_rows(seen.keys, data_args.eval_split_size, seed)
         if not len(held_out):
             notes.append("no evaluation: too few different images to hold any back (--eval_split_size)")
-    formatted = partial(_formatted, prompt=data_args.prompt)
+    formatted = partial(_formatted, prompt=data_args.default_prompt)
     splits = Splits(
         train=formatted(rows, seen.kept[train]),
         evaluation=formatted(rows, seen.kept[held_out]) if len(held_out) else None,
@@ -160,7 +160,7 @@ def _mix_in_replay(
     wanted = max(1, round(data_args.replay_ratio * len(splits.train)))
     drawn = np.resize(np.random.default_rng(seed).permutation(len(replay.train)), wanted)
     mixed = concatenate(splits.train, replay.train.select(drawn))
-    splits.train = mixed.with_transform(partial(_format_batch, prompt=data_args.prompt))
+    splits.train = mixed.with_transform(partial(_format_batch, prompt=data_args.default_prompt))
     splits.train_tokens = np.concatenate([splits.train_tokens, replay.train_tokens[drawn]])
     splits.train_image_tokens = np.concatenate([splits.train_image_tokens, replay.train_image_tokens[drawn]])
     splits.set_aside += replay.set_aside

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..args import DEFAULT_PROMPT
+from ..errors import UserError
+from ..network import hub_resolves
 from .mtp import read_mtp_tensors
 
 if TYPE_CHECKING:
@@ -30,21 +33,69 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Sidecar:
-    """How a checkpoint was tuned: ``glm_ocr_finetune.json``. Engines do not need it; ``infer`` reads it back."""
+    """How a checkpoint was tuned: ``glm_ocr_finetune.json``. Engines do not need it; reading commands read it back.
 
-    base_model: str
-    prompt: str
-    prompt_format: str
+    Attributes:
+        base_model: hub id, absolute path, ``tiny`` or ``tiny-random``.
+        prompt: the prompt of most training samples.
+        max_length: longest sequence in tokens that it was trained on; None where that is not known.
+        other_prompts: those of the other samples, the most frequent first.
+    """
+
+    base_model: str = ""
+    prompt: str = DEFAULT_PROMPT
+    prompt_format: str = "serve"
+    max_length: int | None = None
+    other_prompts: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=_versions)
 
     def write(self, directory: str | Path) -> None:
-        (Path(directory) / SIDECAR).write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        (Path(directory) / SIDECAR).write_text(text, encoding="utf-8")
 
 
-def read_sidecar(directory: str | Path) -> Sidecar | None:
-    """The sidecar of a checkpoint directory, or None where there is none (a base model, a hub id)."""
-    file = Path(directory) / SIDECAR
-    return Sidecar(**json.loads(file.read_text())) if file.is_file() else None
+def read_sidecar(model: str | Path) -> Sidecar | None:
+    """The sidecar of a checkpoint directory or hub id, or None where there is none, as in a base model.
+
+    What a newer version has written beside the known keys is passed over; a key that an older one did not write has
+    its default.
+
+    Raises:
+        UserError: the file is there and damaged.
+    """
+    file = model_file(model, SIDECAR)
+    if file is None:
+        return None
+    found = read_object(file)
+    known = {one.name: found[one.name] for one in fields(Sidecar) if one.name in found}
+    if not all(isinstance(known.get(name, ""), str) for name in ("base_model", "prompt", "prompt_format")):
+        raise UserError(f"{file} is damaged: base_model, prompt and prompt_format are texts")
+    return Sidecar(**known)
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON object from a file of a checkpoint. Raises UserError when it holds none."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{file} is damaged: it holds no JSON object")
+    return found
+
+
+def model_file(model: str | Path, name: str) -> Path | None:
+    """A small file of a checkpoint directory or of a hub id; None where it is not there."""
+    if Path(model).exists():
+        return file if (file := Path(model) / name).is_file() else None
+    from huggingface_hub.constants import ENDPOINT
+    from transformers.utils import cached_file
+
+    try:
+        found = cached_file(str(model), name, local_files_only=not hub_resolves(ENDPOINT))
+    except OSError:
+        return None  # whether there is such a model at all is told when its configuration is loaded
+    return Path(found) if found else None
 
 
 def save_model(
