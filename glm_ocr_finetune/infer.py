@@ -43,7 +43,7 @@ def images_inside(folder: Path) -> list[Path]:
     """The images directly inside a folder; what else lies there is counted in one line."""
     suffixes = image_suffixes()
     entries = sorted(folder.iterdir())
-    images = [entry for entry in entries if entry.suffix.lower() in suffixes and _kind(entry) == entry.suffix.lower()]
+    images = [entry for entry in entries if _kind(entry) in suffixes]
     counts = Counter(map(_kind, entries)) - Counter(map(_kind, images))
     left_out = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
     if not images:

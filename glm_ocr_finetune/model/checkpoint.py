@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -96,6 +98,37 @@ def model_file(model: str | Path, name: str) -> Path | None:
     except OSError:
         return None  # whether there is such a model at all is told when its configuration is loaded
     return Path(found) if found else None
+
+
+def stored_as(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, seed: int = 0) -> dict[str, torch.Tensor]:
+    """The floating-point tensors of ``weights`` in ``dtype``, the others as they are.
+
+    fp32 becomes bf16 by stochastic rounding: up or down with the odds that keep the expected value. To the nearest,
+    a change of less than half a step of bf16 would be lost in every weight, and with it what a short run has learned
+    (docs/log.md). What bf16 can hold, such as a frozen weight, stays as it is.
+
+    Args:
+        seed: the same seed gives the same tensors, each by its name.
+    """
+    import torch
+
+    def stored(name: str, value: torch.Tensor) -> torch.Tensor:
+        if value.dtype == torch.float32 and dtype == torch.bfloat16:
+            return _round_at_random(value.detach().cpu(), zlib.crc32(f"{seed} {name}".encode()))
+        return value.to(dtype) if value.is_floating_point() else value
+
+    return {name: stored(name, value) for name, value in weights.items()}
+
+
+def _round_at_random(value: torch.Tensor, seed: int) -> torch.Tensor:
+    """fp32 to bf16: a random number is added below the last bit that is kept, the rest is cut off."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    bits = value.contiguous().view(torch.int32)
+    noise = torch.randint(0, 1 << 16, bits.shape, dtype=torch.int32, generator=generator)
+    rounded = ((bits + noise) & -(1 << 16)).view(torch.float32)
+    return torch.where(value.isfinite(), rounded, value).to(torch.bfloat16)
 
 
 def save_model(
