@@ -26,7 +26,7 @@ from .model.loading import load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, show_settings
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import CURVE_FILE, SaveOnSignal
-from .training.trainer import GlmOcrTrainer, create_trainer
+from .training.trainer import GlmOcrTrainer, create_trainer, encoder_for
 from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
 from .training_args import TrainingArguments
 
@@ -77,6 +77,7 @@ def train(
         show(model, splits, collator, training_args)
         return None
     report_data(splits, training_args)
+    encoder = encoder_for(model, collator)
     trainer = create_trainer(
         model,
         processor,
@@ -86,10 +87,11 @@ def train(
         str(data_args.prompt_format),
         collator,
         splits.train_tokens,
+        encoder,
+        Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format)),
+        build_judge(splits, collator.renderer, training_args, encoder),
     )
-    trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
-    trainer.judge = build_judge(splits, collator.renderer, training_args, trainer.encoder)
-    probe = build_probe(data_args, collator.renderer, training_args, trainer.encoder)
+    probe = build_probe(data_args, collator.renderer, training_args, encoder)
     base = read_base(trainer, checkpoint)
     probed = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-base") if probe else None
     run(trainer, collator, checkpoint)
