@@ -28,7 +28,7 @@ from .parse import NOTHING_GIVEN, Given, show_settings
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import CURVE_FILE, SaveOnSignal
 from .training.sidecar import describe
-from .training.trainer import GlmOcrTrainer, create_trainer
+from .training.trainer import GlmOcrTrainer, create_trainer, encoder_for
 from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
 from .training_args import TrainingArguments
 
@@ -79,6 +79,7 @@ def train(
         show(model, splits, collator, training_args)
         return None
     report_data(splits, training_args)
+    encoder = encoder_for(model, collator)
     trainer = create_trainer(
         model,
         processor,
@@ -88,16 +89,11 @@ def train(
         str(data_args.prompt_format),
         collator,
         splits.train_tokens,
+        encoder,
+        describe(model_args, data_args, training_args, splits.train),
+        build_judge(splits, collator.renderer, training_args, encoder),
     )
-    trainer.sidecar = describe(
-        model_args.model_name,
-        splits.train,
-        data_args.default_prompt,
-        str(data_args.prompt_format),
-        training_args.max_length,
-    )
-    trainer.judge = build_judge(splits, collator.renderer, training_args, trainer.encoder)
-    probe = build_probe(data_args, collator.renderer, training_args, trainer.encoder)
+    probe = build_probe(data_args, collator.renderer, training_args, encoder)
     base = read_base(trainer, checkpoint)
     probed = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-base") if probe else None
     run(trainer, collator, checkpoint)

@@ -11,15 +11,24 @@ from ..model.loading import lasting_name
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from ..args import DataArguments, ModelArguments
+    from ..training_args import TrainingArguments
+
 MOST_PROMPTS = 10  # beside the most frequent one; data with a prompt for every row would fill the file
 
 
 def describe(
-    model_name: str, train: Dataset, default_prompt: str, prompt_format: str, max_length: int | None
+    model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, train: Dataset
 ) -> Sidecar:
     """The sidecar of a run: its base by a name that lasts, and the prompts of its training samples."""
-    first, *others = prompts_by_frequency(train, default_prompt)
-    return Sidecar(lasting_name(model_name), first, prompt_format, max_length, others[:MOST_PROMPTS])
+    first, *others = prompts_by_frequency(train, data_args.default_prompt)
+    return Sidecar(
+        base_model=lasting_name(model_args.model_name),
+        prompt=first,
+        prompt_format=str(data_args.prompt_format),
+        max_length=training_args.max_length,
+        other_prompts=others[:MOST_PROMPTS],
+    )
 
 
 def prompts_by_frequency(train: Dataset, default_prompt: str) -> list[str]:
