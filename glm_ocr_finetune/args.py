@@ -137,7 +137,11 @@ class TrainingDefaults:
     )
     max_length: int | None = arg(2048, "Longest sequence in tokens: image, prompt, answer and stop token.")
     eval_strategy: str = arg("steps", "When to evaluate.", choices=("no", "steps", "epoch"))
-    eval_steps: float | None = arg(None, "Evaluate every N steps. Default: 100, or --save_steps if that is smaller.")
+    eval_steps: float | None = arg(
+        None,
+        "Evaluate every N steps. Default: 100, or --save_steps if that is smaller; rarer where evaluations would take "
+        "more than a tenth of the training time.",
+    )
     save_steps: float | None = arg(
         None, "Save a checkpoint every N steps. Default: 500, as a multiple of --eval_steps."
     )
@@ -148,7 +152,13 @@ class TrainingDefaults:
     eval_generate: bool | None = arg(
         None, "Read with the model at every evaluation, and judge by it. Default: yes, when there is an evaluation."
     )
-    eval_samples: int = arg(200, "Evaluation samples to read, drawn once by the seed.")
+    eval_samples: int | None = arg(
+        None, "Evaluation samples to read, drawn once by the seed. Default: 200, fewer where their labels are long."
+    )
+    per_device_eval_batch_size: int | None = arg(
+        None,
+        "Samples per device in an evaluation. Default: 8 for the loss; for reading, what fits the free memory.",
+    )
     metric_for_best_model: str | None = arg(
         None, "What the best checkpoint is best at. Default: eval_cer, or eval_loss without --eval_generate."
     )
@@ -182,7 +192,7 @@ class InferenceArguments:
     min_pixels: int | None = arg(None, "Smallest image in pixels. Default: the checkpoint's.")
     max_pixels: int | None = arg(None, "Largest image in pixels. Default: the checkpoint's.")
     max_new_tokens: int = arg(8192, "Longest answer in tokens.")
-    batch_size: int | None = arg(None, "Images read together. Default: what fits 16,384 tokens, at most 64.")
+    batch_size: int | None = arg(None, "Images read together. Default: what fits the free memory.")
     repetition_penalty: float = arg(1.0, "1.0 is none; the official SDK asks its server for 1.1.")
     device_map: str = arg("auto", "auto, cpu, cuda, cuda:1, ...")
 
@@ -216,7 +226,7 @@ class EvaluateArguments:
     min_pixels: int | None = arg(None, "Smallest image in pixels. Default: the checkpoint's.")
     max_pixels: int | None = arg(None, "Largest image in pixels. Default: the checkpoint's.")
     max_new_tokens: int | None = arg(None, "Longest answer. Default: twice the truth's tokens and 64 more.")
-    batch_size: int | None = arg(None, "Images read together. Default: what fits 16,384 tokens, at most 64.")
+    batch_size: int | None = arg(None, "Images read together. Default: what fits the free memory.")
     repetition_penalty: float = arg(1.0, "1.0 is none; the official SDK asks its server for 1.1.")
     text_normalisation: str = arg("nfc", "What is done to texts before they are compared.", choices=NORMALISATIONS)
     cer_unit: str = arg("grapheme", "What counts as one character.", choices=CER_UNITS)

@@ -29,7 +29,7 @@ from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import CURVE_FILE, SaveOnSignal
 from .training.sidecar import describe
 from .training.trainer import GlmOcrTrainer, create_trainer, encoder_for
-from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
+from .training.verdict import build_judge, build_probe, conclude, read_base
 from .training_args import TrainingArguments
 
 if TYPE_CHECKING:
@@ -94,15 +94,11 @@ def train(
         build_judge(splits, collator.renderer, training_args, encoder),
     )
     probe = build_probe(data_args, collator.renderer, training_args, encoder)
-    base = read_base(trainer, checkpoint)
-    probed = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-base") if probe else None
+    before = read_base(trainer, probe, model_args.model_name, resumed=checkpoint is not None)
     run(trainer, collator, checkpoint)
     write(trainer)
     facts: dict[str, Any] = {"model": model_args.model_name, "data set": data_args.dataset_name}
-    if probe and probed:
-        facts["probe"] = read_probe_again(trainer, probe, probed, str(data_args.probe_dataset))
-    if base:
-        conclude(trainer, base, facts)
+    conclude(trainer, probe, before, facts | ({"probe": data_args.probe_dataset} if probe else {}))
     return Path(training_args.output_dir)
 
 

@@ -137,7 +137,9 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             self.settle(
                 "metric_for_best_model", metric, "judged by reading" if self.eval_generate else "nothing is read"
             )
-        if self.eval_samples < 1:
+        if self.per_device_eval_batch_size is None:
+            self.settle("per_device_eval_batch_size", 8, "for the loss; reading follows the free memory")
+        if self.eval_samples is not None and self.eval_samples < 1:
             raise UserError(f"--eval_samples is {self.eval_samples}; it must be at least 1 (or --eval_generate False)")
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
             raise UserError("--early_stopping_patience needs an evaluation and --load_best_model_at_end True")

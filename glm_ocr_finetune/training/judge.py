@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Comparison, Scores, ScoringSettings, compare, read_predictions, score
 from ..ranks import is_main_process
-from ..reading.samples import read_samples, write_predictions
+from ..reading.samples import read_samples, reading_of, write_predictions
 from ..vision.encoder import VisionEncoder
 
 if TYPE_CHECKING:
@@ -40,25 +39,36 @@ class Judge:
     Attributes:
         samples: N samples in the form of ``format_for_vlm``; the same at every reading.
         lengths: N sequence lengths in tokens.
+        batch_size: samples read together; None follows the free memory.
         directory: where the readings go, a JSON-lines file for each.
         encoder: gives the image features, the cached ones without work.
+        seconds: how long each reading has taken, by its name.
     """
 
     renderer: PromptRenderer
     samples: Dataset
     lengths: Sequence[int]
-    batch_size: int
+    batch_size: int | None
     settings: ScoringSettings
     directory: Path
     encoder: VisionEncoder
+    seconds: dict[str, float] = field(default_factory=dict)
 
-    def read(self, model: Any, name: str) -> Scores:
+    def read(self, model: Any, name: str, encoder: VisionEncoder | None = None, progress: bool = False) -> Scores:
         """Read all samples with ``model``, keep the readings as ``name``.jsonl, and score them."""
         was_training = model.training
         model.eval()
+        started = time.monotonic()
         readings = read_samples(
-            model, self.renderer, self.samples, self.lengths, self.batch_size, progress=False, encoder=self.encoder
+            model,
+            self.renderer,
+            self.samples,
+            self.lengths,
+            self.batch_size,
+            progress=progress,
+            encoder=encoder or self.encoder,
         )
+        self.seconds[name] = time.monotonic() - started
         model.train(was_training)
         if is_main_process():
             write_predictions(readings, self.file(name))
@@ -68,15 +78,15 @@ class Judge:
         return self.directory / f"{name}.jsonl"
 
     def remembered(self, name: str) -> Scores | None:
-        """The scores of an earlier reading, from its file; None when it was never made."""
+        """The scores of an earlier reading of these samples, from its file; None when it was never made."""
         file = self.file(name)
-        return score(read_predictions(file).readings, self.settings) if file.is_file() else None
-
-
-def choose_samples(samples: Dataset, lengths: np.ndarray, most: int, seed: int) -> tuple[Dataset, list[int]]:
-    """At most ``most`` samples and their lengths, the same ones for the same seed."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(samples))[:most])
-    return samples.select(chosen), lengths[chosen].tolist()
+        if not file.is_file():
+            return None
+        readings = read_predictions(file).readings
+        own = (reading_of(sample, index) for index, sample in enumerate(self.samples))
+        if {(one.id, one.truth) for one in readings} != {(one.id, one.truth) for one in own}:
+            return None
+        return score(readings, self.settings)
 
 
 def logged_metrics(scores: Scores, prefix: str) -> dict[str, float]:
@@ -86,13 +96,13 @@ def logged_metrics(scores: Scores, prefix: str) -> dict[str, float]:
 
 
 def summarise(
-    base: Scores, tuned: Scores, history: Sequence[Mapping[str, float]], facts: Mapping[str, Any], extra: str = ""
+    base: Scores, tuned: Scores, history: Sequence[Mapping[str, float]], facts: Mapping[str, Any]
 ) -> tuple[Comparison, dict[str, Any]]:
     """Base against tuned on the same samples, and what ``summary.json`` holds of it."""
     comparison = compare(base, tuned)
     summary = {
         "verdict": comparison.verdict,
-        "verdict_text": str(comparison) + extra,
+        "verdict_text": str(comparison),
         "scored_with": str(base.settings),
         "settings": asdict(base.settings),
         "samples": len(base.samples),
@@ -113,14 +123,16 @@ def _difference(one: Any) -> dict[str, Any]:
 def write_summary(summary: Mapping[str, Any], directory: Path) -> Path:
     """Write ``summary.json``."""
     file = directory / SUMMARY_FILE
-    file.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    file.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
 
 
-def report_verdict(comparison: Comparison, name: str = "", may_stay: bool = False) -> None:
-    """Say base against tuned plainly; a tuned model that is not better (or, where it may stay, is worse) is a warning."""
+def report_verdict(comparison: Comparison, next_step: str | None, name: str = "", may_stay: bool = False) -> None:
+    """Say base against tuned plainly, and what to try next; not better (where it may stay: worse) is a warning."""
     line = f"{name}{comparison}"
     if comparison.better or (may_stay and comparison.verdict != "worse"):
         logger.info("%s", line)
     else:
         logger.warning("%s", line)
+    if next_step:
+        logger.warning("%snext: %s", name, next_step)

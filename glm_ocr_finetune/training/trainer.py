@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from ..data.batching import BatchPlan
 from ..data.collate import VLMDataCollator
 from ..errors import UserError
 from ..inputs.processor import save_processor
-from ..model.checkpoint import Sidecar, carried_mtp_tensors
+from ..model.checkpoint import Sidecar, carried_mtp_tensors, stored_as
 from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
 from ..training_args import TrainingArguments
@@ -41,7 +40,7 @@ class GlmOcrTrainer(SFTTrainer):
     is replaced by :func:`.forward.replace_forward`, whose :func:`.forward.score_labels` computes what is summed.
 
     Checkpoints on the way keep the fp32 weights, so that a run resumes exactly; what is written to ``output_dir``
-    at the end has the type of the base checkpoint (bf16), which is what it is served in.
+    at the end has the type of the base checkpoint (bf16), which is what it is served in; see :func:`.stored_as`.
 
     Args:
         encoder: gives the image features, the cached ones without work.
@@ -137,7 +136,7 @@ class GlmOcrTrainer(SFTTrainer):
         dtype = None if adapter or not self._is_final(directory) else checkpoint_dtype(model)
         if not adapter and self.args.should_save:
             weights = dict(model.state_dict() if state_dict is None else state_dict)
-            state_dict = (cast(weights, dtype) if dtype else weights) | carried_mtp_tensors(model)
+            state_dict = (stored_as(weights, dtype, self.args.seed) if dtype else weights) | carried_mtp_tensors(model)
         super()._save(str(directory), state_dict)
         if not self.args.should_save:
             return
@@ -156,11 +155,6 @@ class GlmOcrTrainer(SFTTrainer):
         known = set(carried_mtp_tensors(self.accelerator.unwrap_model(self.model)))
         load_result.unexpected_keys[:] = [key for key in load_result.unexpected_keys if key not in known]
         super()._issue_warnings_after_load(load_result)
-
-
-def cast(weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The floating-point tensors of ``weights`` in ``dtype``, the others as they are."""
-    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
 
 
 def _correct_config(directory: Path, dtype: torch.dtype | None) -> None:

@@ -8,10 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.model.adapters import adapter_base
-from glm_ocr_finetune.model.checkpoint import SIDECAR, Sidecar, read_sidecar
+from glm_ocr_finetune.model.checkpoint import SIDECAR, Sidecar, read_sidecar, stored_as
 from glm_ocr_finetune.model.loading import lasting_name, load_for_reading, load_model
 
 
@@ -95,3 +96,45 @@ def test_a_sidecar_on_the_hub_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     assert adapter_base("someone/tuned") == "zai-org/GLM-OCR"
     assert read_sidecar("someone/base") is None
     assert os.listdir(tmp_path) == [folder.name]
+
+
+def test_stochastic_rounding_keeps_the_expected_value() -> None:
+    """A change of a hundredth of a step of bf16 is lost to the nearest, and is there on average otherwise."""
+    step = 2.0**-7
+    for sign in (1.0, -1.0):
+        weights = torch.full((200_000,), sign * (1 + step / 100))
+        stored = stored_as({"w": weights}, torch.bfloat16, seed=3)["w"]
+        assert set(stored.float().unique().tolist()) == {sign, sign * (1 + step)}
+        moved = (stored.float() - sign).abs().mean().item()
+        assert moved == pytest.approx(step / 100, rel=0.1)
+        assert torch.equal(weights.to(torch.bfloat16), torch.full_like(stored, sign))
+
+
+def test_what_bf16_can_hold_stays_and_so_do_infinities_and_integers() -> None:
+    held = torch.randn(5_000, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    special = torch.tensor([0.0, -0.0, float("inf"), -float("inf"), float("nan"), 1e-40, 3.4028e38])
+    weights = {"held": held.float(), "already": held, "special": special, "count": torch.tensor([3])}
+    stored = stored_as(weights, torch.bfloat16)
+    assert torch.equal(stored["held"], held)
+    assert stored["already"] is held
+    assert stored["count"].dtype == torch.int64
+    found = stored["special"].float()
+    assert found[2:4].tolist() == [float("inf"), -float("inf")]
+    assert bool(found[4].isnan())
+    assert found[:2].tolist() == [0.0, 0.0]
+
+
+def test_rounding_is_the_same_for_a_seed_and_a_name_only() -> None:
+    weights = torch.randn(1_000, generator=torch.Generator().manual_seed(0))
+    one, other = ({"a": weights, "b": weights}, {"b": weights.t(), "a": weights})
+    first, again = stored_as(one, torch.bfloat16, 1), stored_as(other, torch.bfloat16, 1)
+    assert torch.equal(first["a"], again["a"])
+    assert torch.equal(first["b"], again["b"])
+    assert not torch.equal(first["a"], first["b"])
+    assert not torch.equal(first["a"], stored_as(one, torch.bfloat16, 2)["a"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_other_types_are_rounded_to_the_nearest(dtype: torch.dtype) -> None:
+    weights = torch.randn(100, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(stored_as({"w": weights}, dtype)["w"], weights.to(dtype))
