@@ -107,7 +107,7 @@ def after_no_difference(comparison: Comparison, course: Course) -> str:
     interval, difference = decisive.interval, decisive.difference or 0.0
     assert interval is not None
     wanted = math.ceil(course.num_read * ((interval.high - interval.low) / 2 / max(abs(difference), 1e-9)) ** 2)
-    if wanted <= course.num_held_out:
+    if course.num_read < wanted <= course.num_held_out:
         return f"a difference of {difference:+.4f} takes about {wanted} readings to tell: try --eval_samples {wanted}"
     if decisive.base is not None and decisive.base < ALREADY_GOOD:
         return (
