@@ -24,7 +24,6 @@ from typing import Any
 import torch
 
 from glm_ocr_finetune.args import DataArguments
-from glm_ocr_finetune.data.collate import prompt_of
 from glm_ocr_finetune.data.splits import load_splits
 from glm_ocr_finetune.data.stack import stack_inputs
 from glm_ocr_finetune.inputs.processor import set_pixel_budget
@@ -72,7 +71,7 @@ def batches_of_tensors(
     batches = []
     for chosen in group(requests, rows_for(model, batch_size)):
         pixels = [requests[i].pixels() for i in chosen]
-        prompts = [prompt_of(samples[i]) for i in chosen]
+        prompts = [samples[i]["prompt"] for i in chosen]
         sequences = [renderer.prompt_ids(*pair) for pair in zip(prompts, (p.num_tokens for p in pixels), strict=True)]
         inputs = stack_inputs(sequences, pixels, renderer, "left")
         batches.append((inputs, max(requests[i].max_new_tokens for i in chosen)))
@@ -106,8 +105,8 @@ def main() -> None:
     splits = load_splits(data_args, renderer, None, 0, evaluate=False)
     samples, lengths = splits.train, splits.train_tokens.tolist()
 
-    images = [sample["images"][0] for sample in samples]
-    prompts = [prompt_of(sample) for sample in samples]
+    images = [sample["image"] for sample in samples]
+    prompts = [sample["prompt"] for sample in samples]
     known = requests_of(samples, lengths, renderer, args.max_new_tokens)
     folder = [
         Request(partial(read_pixels, image, renderer), prompt, one.num_tokens, args.max_new_tokens)

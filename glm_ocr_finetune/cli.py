@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from .args import DemoArguments, EvaluateArguments, InferenceArguments, ReportArguments
 from .errors import UserError
+from .ranks import have_joined, is_main_process
 
 PROGRAM = "glm-ocr-finetune"
 Command = Callable[[Sequence[str], str], int]
@@ -104,23 +105,34 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             raise UserError(f"unknown command {name!r}; expected one of: {', '.join(COMMANDS)}")
         return COMMANDS[name][0](rest, prog or f"{PROGRAM} {name}")
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _tell(error)
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted before training began; nothing was saved\n")
         return 130
 
 
+def _tell(error: UserError) -> None:
+    """One line on standard error: from the main process, or from the one that is alone in its trouble."""
+    if is_main_process():
+        sys.stderr.write(f"error: {error}\n")
+    elif "torch" in sys.modules and have_joined():
+        sys.stderr.write(f"error on rank {os.environ['RANK']}: {error}\n")
+
+
 def _quiet_down() -> None:
-    """Our own messages as plain lines on standard error; no chatter from tokenizers and telemetry."""
+    """Our own messages as plain lines on standard error, of the main process; no chatter from other libraries."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # peft asks transformers by an old name, which is not the user's to mend
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it tells of faster kernels to be had
+    if not is_main_process():
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("glm_ocr_finetune")
     ours.handlers[:] = [handler]
-    ours.setLevel(logging.INFO)
+    ours.setLevel(logging.INFO if is_main_process() else logging.ERROR)
     ours.propagate = False

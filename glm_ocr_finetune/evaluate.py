@@ -8,25 +8,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from .args import DEFAULT_PROMPT, DataArguments, EvaluateArguments
+from .data.samples import sample_of
 from .data.splits import Splits, default_split, load_splits
 from .errors import UserError
+from .folders import PREDICTIONS_FILE, SCORES_FILE
 from .inputs.processor import set_pixel_budget
 from .inputs.prompt import PromptRenderer
 from .metrics import GroupScore, Predictions, Reading, Scores, ScoringSettings, read_predictions, score_with_tables
 from .model.loading import load_for_reading
-from .ranks import is_main_process, join_ranks
+from .ranks import console, is_main_process, join_ranks
 from .reading.asking import how_to_ask
-from .reading.samples import PREDICTIONS_FILE, read_samples, reading_of, write_predictions
+from .reading.samples import read_samples, reading_of, write_predictions
 from .reading.suspects import find_suspects, write_suspects
 from .vision.encoder import VisionEncoder, cache_of_an_earlier_run
 
 logger = logging.getLogger(__name__)
 
-SCORES_FILE = "scores.json"
 HEADLINES = {
     "corpus_cer": "CER",
     "mean_cer": "mean CER",
@@ -51,7 +51,7 @@ def evaluate(args: EvaluateArguments) -> int:
     scores = score_with_tables(predictions.readings, settings)
     output.mkdir(parents=True, exist_ok=True)
     written = scores.to_dict() | {"missing": predictions.missing, "unmatched": predictions.unmatched}
-    (output / SCORES_FILE).write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n")
+    (output / SCORES_FILE).write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     show_scores(scores)
     logger.info("scores in %s", output / SCORES_FILE)
     return 0
@@ -73,7 +73,7 @@ def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
     if args.predictions:
         renderer = PromptRenderer(_any_processor(), args.prompt_format or "serve")
         samples = _load(args, renderer, DEFAULT_PROMPT if args.prompt is None else args.prompt, output)
-        truths = [reading_of(sample, index) for index, sample in enumerate(samples.train)]
+        truths = [reading_of(sample_of(row)) for row in samples.train]
         return _paired(args, truths, output)
     asking = how_to_ask(args.model, args.adapter, args.prompt, args.prompt_format)
     model, processor, _ = load_for_reading(args.model, args.adapter, _device_map(args))
@@ -145,12 +145,12 @@ def _load(args: EvaluateArguments, renderer: PromptRenderer, prompt: str, output
 
 def show_scores(scores: Scores) -> None:
     """The summary on standard output; tables and formulas have a second one, where there are such."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(_summary(scores, HEADLINES))
+    out = console()
+    out.print(_summary(scores, HEADLINES))
     asked = {name: title for name, title in TASK_HEADLINES.items() if scores.values[name] is not None}
     if asked:
-        console.print(_summary(scores, asked))
-    console.print(str(scores.settings))
+        out.print(_summary(scores, asked))
+    out.print(str(scores.settings))
 
 
 def _summary(scores: Scores, columns: Mapping[str, str]) -> Table:

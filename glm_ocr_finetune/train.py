@@ -16,17 +16,19 @@ from transformers import set_seed
 
 from .args import DataArguments, ModelArguments
 from .data.collate import VLMDataCollator
-from .data.splits import SET_ASIDE_FILE, Splits, load_splits
+from .data.splits import Splits, load_splits
 from .data.survey import SetAside
 from .errors import UserError
+from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE
 from .inputs.images import ImageError
 from .inputs.processor import load_processor
 from .inputs.prompt import PromptRenderer
 from .model.checkpoint import read_sidecar
 from .model.loading import load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, show_settings
+from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
-from .training.callbacks import CURVE_FILE, SaveOnSignal
+from .training.callbacks import SaveOnSignal
 from .training.sidecar import describe
 from .training.trainer import GlmOcrTrainer, create_trainer, encoder_for
 from .training.verdict import build_judge, build_probe, conclude, read_base
@@ -70,9 +72,10 @@ def train(
     checkpoint = find_checkpoint(training_args)
     set_seed(training_args.seed)  # adapters are drawn at random
     model, processor = build_model(model_args, data_args)
-    splits = build_data(data_args, training_args, processor)
+    renderer = PromptRenderer(processor, str(data_args.prompt_format))
+    splits = build_data(data_args, training_args, renderer)
     cache = choose_cache(model, processor, splits, training_args)
-    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length, cache=cache)
+    collator = VLMDataCollator(renderer, training_args.max_length, cache=cache)
     if data_args.dry_run:
         from .planning.dry_run import show
 
@@ -93,7 +96,7 @@ def train(
         describe(model_args, data_args, training_args, splits.train),
         build_judge(splits, collator.renderer, training_args, encoder),
     )
-    probe = build_probe(data_args, collator.renderer, training_args, encoder)
+    probe = build_probe(data_args, renderer, training_args, encoder)
     before = read_base(trainer, probe, model_args.model_name, resumed=checkpoint is not None)
     run(trainer, collator, checkpoint)
     write(trainer)
@@ -110,12 +113,14 @@ def plan(model_args: ModelArguments, data_args: DataArguments, training_args: Tr
     if size := plan_size(data_args.plan):
         path = resolve_model_path(model_args.model_name)
         processor = load_processor(path, data_args.min_pixels, data_args.max_pixels)
-        propose(size, model_args, training_args, build_data(data_args, training_args, processor), given)
+        renderer = PromptRenderer(processor, str(data_args.prompt_format))
+        propose(size, model_args, training_args, build_data(data_args, training_args, renderer), given)
         return
     set_seed(training_args.seed)
     model, processor = build_model(model_args, data_args)
-    splits = build_data(data_args, training_args, processor)
-    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length)
+    renderer = PromptRenderer(processor, str(data_args.prompt_format))
+    splits = build_data(data_args, training_args, renderer)
+    collator = VLMDataCollator(renderer, training_args.max_length)
     show_plan(model, model_args, training_args, splits, collator, partial(create_trainer, model, processor))
 
 
@@ -184,9 +189,8 @@ def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[A
     )
 
 
-def build_data(data_args: DataArguments, training_args: TrainingArguments, processor: Glm46VProcessor) -> Splits:
+def build_data(data_args: DataArguments, training_args: TrainingArguments, renderer: PromptRenderer) -> Splits:
     """The samples, surveyed and split; evaluation is turned off when there is nothing to evaluate on."""
-    renderer = PromptRenderer(processor, str(data_args.prompt_format))
     evaluate = training_args.eval_strategy != "no"
     seed = training_args.data_seed if training_args.data_seed is not None else training_args.seed
     splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate)
@@ -197,7 +201,7 @@ def build_data(data_args: DataArguments, training_args: TrainingArguments, proce
 
 def report_data(splits: Splits, training_args: TrainingArguments) -> None:
     """Say what is trained on, what is shrunk, and what was set aside."""
-    if training_args.process_index != 0:
+    if not is_main_process():
         return
     held_out = len(splits.evaluation) if splits.evaluation is not None else 0
     logger.info("samples: %d to train on, %d to evaluate on", len(splits.train), held_out)
@@ -230,7 +234,7 @@ def run(trainer: GlmOcrTrainer, collator: VLMDataCollator, checkpoint: str | Non
 def _append_to(file: Path) -> Any:
     def append(sample: Mapping[str, Any], error: ImageError) -> None:
         row = SetAside(str(sample.get("source", "")), error.reason, str(error))
-        with file.open("a") as handle:
+        with file.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
 
     return append
@@ -241,8 +245,8 @@ def write(trainer: GlmOcrTrainer) -> None:
     output = trainer.args.output_dir
     trainer.save_model(output)
     trainer.save_state()
-    if trainer.args.process_index == 0:
+    if is_main_process():
         best = trainer.state.best_model_checkpoint
         kept = f" (the best checkpoint, {Path(best).name})" if best and trainer.args.load_best_model_at_end else ""
-        logger.info("saved %s%s; losses in %s", output, kept, Path(output) / CURVE_FILE)
+        logger.info("saved %s%s; losses in %s", output, kept, Path(output) / LOSS_CURVE_FILE)
         logger.info("read with it: python inference.py --model %s --image IMAGE", shlex.quote(str(output)))

@@ -28,7 +28,7 @@ LAYERS = (
     {"parse"},
     {"training_args"},
     {"args"},
-    {"charts", "network", "ranks"},
+    {"charts", "folders", "network", "ranks"},
     {"errors"},
 )
 DEPTH = {room: depth for depth, rooms in enumerate(LAYERS) for room in rooms}

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..inputs.geometry import PIXELS_PER_TOKEN
 from ..inputs.images import ImageError
 from ..inputs.processor import PixelBudget
-from ..vision.pixels import PIXELS_PER_TOKEN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

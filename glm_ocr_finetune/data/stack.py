@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..inputs.prompt import PromptRenderer
 from ..vision.pixels import Pixels
@@ -12,20 +12,18 @@ if TYPE_CHECKING:
     import torch
 
 
-def pad(rows: Sequence[Sequence[int]], value: int, side: str) -> torch.Tensor:
+def pad(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"]) -> torch.Tensor:
     """(B, L) int64, each row padded with ``value`` on the ``left`` or ``right`` to the longest."""
     import torch
 
-    longest = max(map(len, rows))
-    filled = [
-        [*[value] * (longest - len(row)), *row] if side == "left" else [*row, *[value] * (longest - len(row))]
-        for row in rows
-    ]
-    return torch.tensor(filled, dtype=torch.long)
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], True, value, padding_side=side)
 
 
 def stack_inputs(
-    sequences: Sequence[Sequence[int]], pixels: Sequence[Pixels], renderer: PromptRenderer, side: str
+    sequences: Sequence[Sequence[int]],
+    pixels: Sequence[Pixels],
+    renderer: PromptRenderer,
+    side: Literal["left", "right"],
 ) -> dict[str, torch.Tensor]:
     """What the model's ``forward`` takes for B sequences of one image each.
 

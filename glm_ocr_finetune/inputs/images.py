@@ -18,7 +18,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+
+from .geometry import FRAMES, TOKEN_SIDE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,8 +72,6 @@ _UPRIGHT = {
 }
 _TAIL = 65536  # cameras and editors append to a file, so its end mark is looked for in this many bytes
 _ENDS = {b"\x89PNG\r\n\x1a\n": b"IEND", b"\xff\xd8": b"\xff\xd9"}  # how PNG and JPEG files start and end
-_PATCH = 28
-"""Pixels on a side of the square that becomes one image token (patch_size 14 x merge_size 2)."""
 
 
 class ImageError(Exception):
@@ -156,15 +156,15 @@ def check_complete(image: AnyImage) -> None:
         open_upright(image)
 
 
-def smart_size(height: int, width: int, min_pixels: int, max_pixels: int, factor: int = _PATCH) -> tuple[int, int]:
-    """(height, width) in pixels to which the processor resizes one image; both are multiples of ``factor``.
+def smart_size(height: int, width: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """(height, width) in pixels to which the processor resizes one image; both are multiples of 28.
 
     ``min_pixels`` and ``max_pixels`` are pixels of one frame: the processor counts an image as two
     frames, so they are half of its ``shortest_edge`` and ``longest_edge``. Raises ``ImageError``
     (``image_too_thin``) for an aspect ratio above 200.
     """
     try:
-        return _smart_resize()(2, height, width, 2, factor, 2 * min_pixels, 2 * max_pixels)
+        return _smart_resize()(FRAMES, height, width, FRAMES, TOKEN_SIDE, FRAMES * min_pixels, FRAMES * max_pixels)
     except ValueError as error:
         raise ImageError("image_too_thin", f"{width} x {height} pixels: {error}") from error
 
@@ -175,7 +175,7 @@ def num_image_tokens(height: int, width: int, min_pixels: int, max_pixels: int) 
     Budgets and errors as in ``smart_size``.
     """
     resized_height, resized_width = smart_size(height, width, min_pixels, max_pixels)
-    return (resized_height // _PATCH) * (resized_width // _PATCH)
+    return (resized_height // TOKEN_SIDE) * (resized_width // TOKEN_SIDE)
 
 
 def content_key(image: AnyImage) -> bytes:
@@ -193,6 +193,28 @@ def content_key(image: AnyImage) -> bytes:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.digest()
+
+
+def inspect_image(image: AnyImage) -> tuple[tuple[int, int], bytes]:
+    """((height, width), content key) of an image whose file is opened once; nothing is decoded.
+
+    What :func:`read_size`, :func:`check_complete` and :func:`content_key` say, and raise, together.
+    """
+    held = _held(image)
+    size = read_size(held)
+    check_complete(held)
+    return size, content_key(held)
+
+
+def _held(image: AnyImage) -> AnyImage:
+    """The image with its encoded bytes in memory."""
+    if isinstance(image, Image.Image | bytes):
+        return image
+    source = image if isinstance(image, dict) else {"path": str(image)}
+    if source.get("bytes") is not None:
+        return source
+    with _stream(source) as stream:
+        return source | {"bytes": stream.read()}
 
 
 def image_name(image: AnyImage) -> str:
@@ -232,6 +254,8 @@ def _opened(image: AnyImage) -> Iterator[Image.Image]:
                 yield opened
     except Image.DecompressionBombError as error:
         raise ImageError("image_too_large", f"{image_name(image)}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError("unreadable_image", f"{image_name(image)}: no image in a format that is read") from error
     except _DECODER_ERRORS as error:
         raise ImageError("unreadable_image", f"{image_name(image)}: {_first_line(error)}") from error
 

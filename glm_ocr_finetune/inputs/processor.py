@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from .geometry import FRAMES, PIXELS_PER_TOKEN
 from .images import num_image_tokens
 
 if TYPE_CHECKING:
     from transformers import Glm46VProcessor
-
-FRAMES = 2  # the image processor counts every image as two video frames, so its sizes are twice the pixels
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def set_pixel_budget(processor: Glm46VProcessor, min_pixels: int | None, max_pix
     new = PixelBudget(
         old.min_pixels if min_pixels is None else min_pixels, old.max_pixels if max_pixels is None else max_pixels
     )
-    if not 0 < new.min_pixels <= new.max_pixels or new.max_pixels < 28 * 28:
+    if not 0 < new.min_pixels <= new.max_pixels or new.max_pixels < PIXELS_PER_TOKEN:
         raise UserError(
             f"--min_pixels {new.min_pixels} and --max_pixels {new.max_pixels} leave no room for an image; "
             "expected 0 < min_pixels <= max_pixels and max_pixels of at least 784 (28 x 28)"

@@ -74,7 +74,9 @@ def load_weights(model_name: str, load_in_4bit: bool = False, device_map: str | 
     """The bare model of a hub id, directory or tiny name, in the precision this machine trains and reads in."""
     import torch
     from transformers import AutoModelForImageTextToText
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # of loading and writing tensors, a second each; those of downloads stay
     path = resolve_model_path(model_name)
     config = load_config(path)
     dtype = compute_dtype()

@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 from ..args import ModelArguments
 from ..data.batching import BatchPlan
 from ..model.loading import load_config, resolve_model_path
+from ..ranks import console
 from ..training.cache_choice import decide, feature_bytes
 from ..vision.cache import MemoryStore, VisionCache
 from ..vision.encoder import backbone_of
@@ -67,24 +68,24 @@ def show_plan(
     Args:
         build_trainer: ``create_trainer`` for this model and its processor.
     """
-    console = Console(highlight=False, soft_wrap=True, quiet=training_args.process_index != 0)
+    out = console()
     on_gpu = torch.cuda.is_available() and not training_args.use_cpu
     visual = backbone_of(model).visual
     mode, why = decide(model.config, visual, splits, training_args)
     cached = feature_bytes(model.config, visual, splits) if mode == "memory" else 0
     memory = expected_memory(model_args, training_args, splits, on_gpu, 0 if on_gpu else cached)
-    console.print(memory_table(memory))
-    console.print(f"image features: {'not cached' if mode == 'off' else f'cached in {mode}'} ({why})")
+    out.print(memory_table(memory))
+    out.print(f"image features: {'not cached' if mode == 'off' else f'cached in {mode}'} ({why})")
     plan = batch_plan(splits.train_tokens, training_args)
-    show_steps(console, plan, training_args)
+    show_steps(out, plan, training_args)
     if not on_gpu and memory.peak - memory.frozen - memory.trained > psutil.virtual_memory().available:
-        console.print("plan: that is more than the free memory, so no step was measured; --plan SIZE proposes less")
+        out.print("plan: that is more than the free memory, so no step was measured; --plan SIZE proposes less")
         return
     measured = measure(training_args, splits, collator, build_trainer, mode != "off")
-    show_time(console, measured, plan, training_args)
+    show_time(out, measured, plan, training_args)
     if on_gpu:
-        console.print(f"measured peak on the GPU: {gigabytes(torch.cuda.max_memory_reserved())}")
-    console.print("plan: nothing was kept or written")
+        out.print(f"measured peak on the GPU: {gigabytes(torch.cuda.max_memory_reserved())}")
+    out.print("plan: nothing was kept or written")
 
 
 def expected_memory(
@@ -130,14 +131,14 @@ class Steps:
         return cls(per_epoch, training_args.num_train_epochs)
 
 
-def show_steps(console: Console, plan: BatchPlan, training_args: TrainingArguments) -> None:
+def show_steps(out: Console, plan: BatchPlan, training_args: TrainingArguments) -> None:
     """Tokens in a batch and in a step, padding, and how many steps there are."""
     sizes = [plan.lengths[batch] for batch in plan.batches(0)]
     tokens = np.array([size.sum() for size in sizes])
     slots = tokens if training_args.padding_free else np.array([size.max() * len(size) for size in sizes])
     steps = Steps.of(plan, training_args)
     batches = training_args.gradient_accumulation_steps * training_args.world_size
-    console.print(
+    out.print(
         f"tokens per batch: {tokens.mean():.0f} on average, {tokens.max()} at most; padding "
         f"{1 - tokens.sum() / slots.sum():.1%}\n"
         f"tokens per step: {tokens.mean() * batches:.0f} on average ({batches} batches)\n"
@@ -239,16 +240,16 @@ def brief(training_args: TrainingArguments, folder: str, epochs: int) -> Trainin
     return args
 
 
-def show_time(console: Console, measured: list[Pace], plan: BatchPlan, training_args: TrainingArguments) -> None:
+def show_time(out: Console, measured: list[Pace], plan: BatchPlan, training_args: TrainingArguments) -> None:
     """Seconds of a step and of an epoch in each phase, and of the whole run."""
     steps = Steps.of(plan, training_args)
     names = ("with the vision tower", "with cached features")
     epochs = [pace.epoch_s(plan, training_args) for pace in measured]
     for name, seconds in zip(names, epochs, strict=False):
-        console.print(f"an epoch {name}: {duration(seconds)}, a step {seconds / steps.per_epoch:.2g} s (measured)")
+        out.print(f"an epoch {name}: {duration(seconds)}, a step {seconds / steps.per_epoch:.2g} s (measured)")
     later = max(steps.epochs - 1, 0) * epochs[-1]
     whole = min(steps.epochs, 1) * epochs[0] + later
-    console.print(f"whole run: {duration(whole)} of training, without evaluation and saving")
+    out.print(f"whole run: {duration(whole)} of training, without evaluation and saving")
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from ..args import ModelArguments
@@ -20,6 +19,7 @@ from ..errors import UserError
 from ..model.adapters import check_adapter_arguments
 from ..model.loading import load_config, resolve_model_path
 from ..model.parts import PARTS
+from ..ranks import console
 from ..vision.cache import GIGABYTE
 from .memory import Batch, Estimate, Memory, Method, Saving
 
@@ -89,9 +89,9 @@ def propose(
         rows.append((candidate, batch, estimates[candidate.use_lora].memory(batch, candidate.saving)))
     room = USABLE * size
     chosen = next((candidate for candidate, _, memory in rows if memory.peak <= room), None)
-    console = Console(highlight=False, soft_wrap=True, quiet=training_args.process_index != 0)
-    console.print(candidates_table(rows, chosen, size, model_args.lora_rank))
-    console.print(advice(chosen, rows[-1][2], size))
+    out = console()
+    out.print(candidates_table(rows, chosen, size, model_args.lora_rank))
+    out.print(advice(chosen, rows[-1][2], size))
 
 
 def candidates(model_args: ModelArguments, training_args: TrainingArguments, given: Given) -> list[Candidate]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from ..args import DEFAULT_PROMPT
 from ..model.checkpoint import Sidecar, read_sidecar
-from ..ranks import is_main_process
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +26,7 @@ def how_to_ask(model: str, adapter: str | None, prompt: str | None, prompt_forma
     if tuned is None:
         return Asking(DEFAULT_PROMPT if prompt is None else prompt, prompt_format or "serve")
     asking = Asking(tuned.prompt if prompt is None else prompt, prompt_format or tuned.prompt_format)
-    if is_main_process():
-        _tell(asking, tuned, tuned_model)
+    _tell(asking, tuned, tuned_model)
     return asking
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ..inputs.processor import FRAMES
-from ..model.arithmetic import PATCHES_PER_TOKEN
+from ..inputs.geometry import FRAMES, PATCHES_PER_TOKEN
 
 if TYPE_CHECKING:
     import torch

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.samples import sample_of
+from ..folders import SUMMARY_FILE, readings_file
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Comparison, Scores, ScoringSettings, compare, read_predictions, score
 from ..ranks import is_main_process
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SUMMARY_FILE = "summary.json"
 LOGGED = {
     "cer": "corpus_cer",
     "mean_cer": "mean_cer",
@@ -37,10 +38,10 @@ class Judge:
     """Reads one fixed set of samples with whatever the model is at the moment.
 
     Attributes:
-        samples: N samples in the form of ``format_for_vlm``; the same at every reading.
+        samples: N rows of :class:`~..data.splits.Splits`; the same at every reading.
         lengths: N sequence lengths in tokens.
         batch_size: samples read together; None follows the free memory.
-        directory: where the readings go, a JSON-lines file for each.
+        run: output folder of the run, where the readings go, a JSON-lines file for each.
         encoder: gives the image features, the cached ones without work.
         seconds: how long each reading has taken, by its name.
     """
@@ -50,7 +51,7 @@ class Judge:
     lengths: Sequence[int]
     batch_size: int | None
     settings: ScoringSettings
-    directory: Path
+    run: Path
     encoder: VisionEncoder
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -75,7 +76,7 @@ class Judge:
         return score(readings, self.settings)
 
     def file(self, name: str) -> Path:
-        return self.directory / f"{name}.jsonl"
+        return readings_file(self.run, name)
 
     def remembered(self, name: str) -> Scores | None:
         """The scores of an earlier reading of these samples, from its file; None when it was never made."""
@@ -83,7 +84,7 @@ class Judge:
         if not file.is_file():
             return None
         readings = read_predictions(file).readings
-        own = (reading_of(sample, index) for index, sample in enumerate(self.samples))
+        own = (reading_of(sample_of(row)) for row in self.samples)
         if {(one.id, one.truth) for one in readings} != {(one.id, one.truth) for one in own}:
             return None
         return score(readings, self.settings)

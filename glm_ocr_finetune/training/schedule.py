@@ -19,6 +19,8 @@ import numpy as np
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback, TrainerState
 
+from ..ranks import is_main_process
+
 if TYPE_CHECKING:
     from .judge import Judge
 
@@ -55,7 +57,7 @@ class EvaluateWithinShare(TrainerCallback):
     def __init__(self, judge: Judge, reading: str, may_change: bool) -> None:
         self.judge, self.may_change = judge, may_change
         self.cost_s = judge.seconds.get(reading, 0.0)
-        self.file = judge.directory / SCHEDULE_FILE
+        self.file = judge.file(reading).parent / SCHEDULE_FILE
         self.steps: deque[float] = deque(maxlen=MEASURED)
         self.num_steps, self.decided = 0, False
 
@@ -89,8 +91,8 @@ class EvaluateWithinShare(TrainerCallback):
         before = int(state.eval_steps)
         every = rarer(before, self.cost_s, step_s, state.max_steps) if self.may_change else before
         every = int(broadcast_object_list([every])[0])
-        if state.is_world_process_zero:
-            self._say(before, every, step_s, state.max_steps)
+        self._say(before, every, step_s, state.max_steps)
+        if is_main_process():
             self.file.write_text(json.dumps({"eval_steps": every}) + "\n", encoding="utf-8")
         state.eval_steps, self.decided = every, True
 

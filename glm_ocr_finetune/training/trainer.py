@@ -18,6 +18,7 @@ from ..data.batching import BatchPlan
 from ..data.collate import VLMDataCollator
 from ..errors import UserError
 from ..inputs.processor import save_processor
+from ..inputs.prompt import PromptRenderer
 from ..model.checkpoint import Sidecar, carried_mtp_tensors, stored_as
 from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
@@ -203,7 +204,7 @@ def create_trainer(
     Args:
         model: from ``load_model``.
         processor: from ``load_model``.
-        train_dataset: samples as ``format_for_vlm`` yields them.
+        train_dataset: rows of :class:`~..data.splits.Splits`, or samples as ``format_for_vlm`` yields them.
         training_args: settled here as far as it is not yet.
         eval_dataset: samples to compute the evaluation loss on; without them evaluation is turned off.
         prompt_format: ``serve`` or ``no_think``.
@@ -217,7 +218,7 @@ def create_trainer(
     training_args.settle_learning_rate(hasattr(model, "peft_config"))
     if eval_dataset is None and training_args.eval_strategy != "no":
         training_args.without_evaluation("there is nothing to evaluate on")
-    collator = collator or VLMDataCollator(processor, prompt_format, training_args.max_length)
+    collator = collator or VLMDataCollator(PromptRenderer(processor, prompt_format), training_args.max_length)
     return GlmOcrTrainer(
         model=model,
         args=training_args,

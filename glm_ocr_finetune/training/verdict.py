@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate.utils import gather_object
 
 from ..args import DataArguments
 from ..data.splits import Splits, load_other
+from ..folders import BASE_READINGS, TUNED_READINGS
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Scores, ScoringSettings
 from ..model.loading import load_for_reading
+from ..ranks import gather, is_main_process
 from ..training_args import TrainingArguments
 from ..vision.encoder import VisionEncoder
 from .judge import Judge, report_verdict, summarise, write_summary
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EVALUATION_FOLDER = "evaluation"
-BASE_READINGS, TUNED_READINGS = "base", "tuned"
 PROBE_BASE, PROBE_TUNED = "probe-base", "probe-tuned"
 
 
@@ -61,8 +60,7 @@ def judge_of(
     """A judge with at most ``--eval_samples`` of the samples, the same ones for the same seed."""
     order = np.random.default_rng(training_args.seed).permutation(len(samples))
     count = how_many(text_tokens[order], training_args.eval_samples)
-    fewer = training_args.eval_samples is None and count < min(len(samples), MOST_SAMPLES)
-    if fewer and training_args.process_index == 0:
+    if training_args.eval_samples is None and count < min(len(samples), MOST_SAMPLES):
         logger.info("eval_samples = %d (instead of %d: their labels are long)", count, MOST_SAMPLES)
     chosen = np.sort(order[:count])
     given = "per_device_eval_batch_size" not in training_args.origins
@@ -72,7 +70,7 @@ def judge_of(
         lengths=lengths[chosen].tolist(),
         batch_size=training_args.per_device_eval_batch_size if given else None,
         settings=ScoringSettings(training_args.text_normalisation, training_args.cer_unit),  # type: ignore[arg-type]
-        directory=Path(training_args.output_dir) / EVALUATION_FOLDER,
+        run=Path(training_args.output_dir),
         encoder=encoder,
     )
 
@@ -104,13 +102,12 @@ def read_base(trainer: GlmOcrTrainer, probe: Judge | None, base_model: str, resu
     missing = [name for name in judges if scores[name] is None]
     with _base(trainer, base_model, resumed) if missing else contextlib.nullcontext() as model:
         for name in missing:
-            if trainer.args.process_index == 0:
-                logger.info("reading %d samples with the base model", len(judges[name].samples))
+            logger.info("reading %d samples with the base model", len(judges[name].samples))
             scores[name] = _read(judges[name], model, name, progress=not trainer.args.disable_tqdm)
     base = scores.get(BASE_READINGS)
     if trainer.judge:
         trainer.add_callback(EvaluateWithinShare(trainer.judge, BASE_READINGS, _may_be_rarer(trainer.args)))
-    if base and trainer.args.process_index == 0:
+    if base:
         logger.info("base model: CER %.4f on %d evaluation samples", base.values["corpus_cer"], len(base.samples))
     return Before(base, scores.get(PROBE_BASE))
 
@@ -136,7 +133,7 @@ def conclude(trainer: GlmOcrTrainer, probe: Judge | None, before: Before, facts:
     with _served(str(output), trainer.args.device) as model:
         tuned = _read(trainer.judge, model, TUNED_READINGS) if trainer.judge and before.evaluation else None
         probed = _read(probe, model, PROBE_TUNED) if probe and before.probe else None
-    if trainer.args.process_index != 0:
+    if not is_main_process():
         return
     if before.probe and probed:
         facts = facts | {"probe": _conclude_probe(before.probe, probed, str(facts["probe"]))}
@@ -157,7 +154,7 @@ def _conclude_run(trainer: GlmOcrTrainer, judge: Judge, base: Scores, tuned: Sco
             "that is what the saved files read; the weights as they were in training: CER %.4f",
             in_training.values["corpus_cer"],
         )
-    logger.info("summary in %s, readings in %s", file, judge.directory)
+    logger.info("summary in %s, readings in %s", file, judge.file(TUNED_READINGS).parent)
 
 
 def _conclude_probe(base: Scores, tuned: Scores, name: str) -> dict[str, Any]:
@@ -213,4 +210,4 @@ def _seen_by_all_ranks(trainer: GlmOcrTrainer, output: Path) -> bool:
     """Whether the saved files lie where every rank can read them, as on a shared disk."""
     trainer.accelerator.wait_for_everyone()
     mine = any((output / name).is_file() for name in ("config.json", "adapter_config.json"))
-    return all(gather_object([mine]) if trainer.args.world_size > 1 else [mine])
+    return all(gather([mine]))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..inputs.geometry import PATCHES_PER_TOKEN
 from .cache import SHARE_OF_FREE, DiskStore, VisionCache, cache_home, fingerprint
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class VisionEncoder:
 def _split(features: Tensor | None, grids: Tensor) -> Iterator[Tensor]:
     import torch
 
-    return iter(() if features is None else torch.split(features, (grids.prod(-1) // 4).tolist()))
+    return iter(() if features is None else torch.split(features, (grids.prod(-1) // PATCHES_PER_TOKEN).tolist()))
 
 
 def _runs(counts: Sequence[int], most: int) -> Iterator[tuple[int, int]]:

@@ -64,7 +64,8 @@ class Run:
     ) -> None:
         self.clock = 0.0
         monkeypatch.setattr(schedule.time, "perf_counter", lambda: self.clock)
-        judge: Any = SimpleNamespace(seconds={"base": reading_s}, directory=folder, samples=range(40))
+        file = lambda name: folder / f"{name}.jsonl"  # noqa: E731
+        judge: Any = SimpleNamespace(seconds={"base": reading_s}, file=file, samples=range(40))
         self.callback = EvaluateWithinShare(judge, "base", may_change)
         self.state = TrainerState(eval_steps=100, max_steps=5000, global_step=step)
         self.callback.on_train_begin(None, self.state, TrainerControl())
