@@ -126,7 +126,11 @@ class DataSource:
 class PromptArguments:
     """Prompt and image size."""
 
-    prompt: str = arg(DEFAULT_PROMPT, "Prompt for samples that have none of their own.")
+    prompt: str | None = arg(
+        None,
+        "Prompt for samples that have none of their own. "
+        f"Default: what the checkpoint was tuned with, else '{DEFAULT_PROMPT}'.",
+    )
     prompt_format: str | None = arg(
         None,
         "'serve': the prompt that servers send by default. 'no_think': the one they send with enable_thinking=False. "
@@ -183,6 +187,11 @@ class DataArguments(PromptArguments, DataSource):
         common = {one.name for one in fields(cls)} & {one.name for one in fields(source)}
         return cls(**{name: getattr(source, name) for name in common} | others)
 
+    @property
+    def default_prompt(self) -> str:
+        """The prompt of samples that bring none of their own."""
+        return DEFAULT_PROMPT if self.prompt is None else self.prompt
+
 
 @dataclass
 class TrainingDefaults(ScoringArguments):
@@ -232,7 +241,8 @@ class TrainingDefaults(ScoringArguments):
     eval_strategy: str = arg("steps", "When to evaluate.", choices=INTERVALS)
     eval_steps: float | None = arg(
         None,
-        "Evaluate every N steps. Default: 100, or --save_steps if that is smaller.",
+        "Evaluate every N steps. Default: 100, or --save_steps if that is smaller; less often if evaluations would take "
+        "more than a tenth of the training time.",
         within=POSITIVE,
         needs="evaluation by steps",
     )
@@ -254,7 +264,17 @@ class TrainingDefaults(ScoringArguments):
     eval_generate: bool | None = arg(
         None, "Read with the model at every evaluation, and score the texts. Default: yes, if there is an evaluation."
     )
-    eval_samples: int = arg(200, "Evaluation samples to read, drawn once by the seed.", within=COUNT, needs="reading")
+    eval_samples: int | None = arg(
+        None,
+        "Evaluation samples to read, drawn once by the seed. Default: 200, fewer where their labels are long.",
+        within=COUNT,
+        needs="reading",
+    )
+    per_device_eval_batch_size: int | None = arg(
+        None,
+        "Samples per device in an evaluation. Default: 8 for the loss; for reading, what fits the free memory.",
+        within=COUNT,
+    )
     metric_for_best_model: str | None = arg(
         None,
         "Metric that chooses the best checkpoint. Default: eval_cer, or eval_loss without --eval_generate.",

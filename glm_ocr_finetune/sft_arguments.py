@@ -146,7 +146,6 @@ ARGUMENTS = (
     Argument(
         "eval_delay", "float", "steps or epochs before the first evaluation", needs="evaluation", within=NOT_NEGATIVE
     ),
-    Argument("per_device_eval_batch_size", "int", "samples read or scored together", needs="evaluation", within=COUNT),
     Argument("prediction_loss_only", "bool", _NO_PREDICTIONS, only=(True,)),
     Argument("eval_on_start", "bool", "evaluates before the first step", needs="evaluation"),
     Argument("eval_do_concat_batches", "bool", _NO_PREDICTIONS, only=(True,)),

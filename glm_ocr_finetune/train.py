@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,7 +24,7 @@ from .inputs.images import ImageError
 from .inputs.processor import load_processor
 from .inputs.prompt import PromptRenderer
 from .model.adapters import check_adapter_arguments
-from .model.checkpoint import Sidecar, read_sidecar
+from .model.checkpoint import read_sidecar
 from .model.loading import check_model, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
 from .ranks import is_main_process
@@ -31,8 +32,9 @@ from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import SaveOnSignal
 from .training.judge import check_metric
 from .training.model_card import write_card
-from .training.trainer import GlmOcrTrainer, create_trainer
-from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
+from .training.sidecar import describe
+from .training.trainer import GlmOcrTrainer, create_trainer, encoder_for
+from .training.verdict import build_judge, build_probe, conclude, read_base
 from .training_args import TrainingArguments
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def train(
         show(model, splits, collator, training_args)
         return None
     report_data(splits, training_args)
+    encoder = encoder_for(model, collator)
     trainer = create_trainer(
         model,
         processor,
@@ -93,20 +96,18 @@ def train(
         str(data_args.prompt_format),
         collator,
         splits.train_tokens,
+        encoder,
+        describe(model_args, data_args, training_args, splits.train),
+        build_judge(splits, collator.renderer, training_args, encoder),
     )
-    trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
     trainer.data_name = data_args.dataset_name
-    trainer.judge = build_judge(splits, renderer, training_args, trainer.encoder)
-    probe = build_probe(data_args, renderer, training_args, trainer.encoder)
-    base = read_base(trainer, checkpoint)
-    probed = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-base") if probe else None
+    probe = build_probe(data_args, renderer, training_args, encoder)
+    before = read_base(trainer, probe, model_args.model_name, resumed=checkpoint is not None)
     run(trainer, collator, checkpoint)
     write(trainer)
     facts: dict[str, Any] = {"model": model_args.model_name, "data set": data_args.dataset_name}
-    if probe and probed:
-        facts["probe"] = read_probe_again(trainer, probe, probed, str(data_args.probe_dataset))
-    if base:
-        conclude(trainer, base, facts)
+    conclude(trainer, probe, before, facts | ({"probe": data_args.probe_dataset} if probe else {}))
+    if before:
         write_card(trainer, training_args.output_dir, TUNED_READINGS)
     return Path(training_args.output_dir)
 
@@ -147,8 +148,11 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
     if not (data_args.plan and plan_size(data_args.plan)):
         check_model(model_args.model_name)
     training_args.settle_learning_rate(model_args.use_lora)
+    tuned = read_sidecar(resolve_model_path(model_args.model_name))
+    if tuned and data_args.prompt is None:
+        data_args.prompt = tuned.prompt
+        training_args.origins["prompt"] = "what the checkpoint was tuned with"
     if data_args.prompt_format is None:
-        tuned = read_sidecar(resolve_model_path(model_args.model_name))
         data_args.prompt_format = tuned.prompt_format if tuned else DEFAULT_PROMPT_FORMAT
         why = "what the checkpoint was tuned with" if tuned else "what servers send"
         training_args.origins["prompt_format"] = why
@@ -261,4 +265,4 @@ def write(trainer: GlmOcrTrainer) -> None:
         best = trainer.state.best_model_checkpoint
         kept = f" (the best checkpoint, {Path(best).name})" if best and trainer.args.load_best_model_at_end else ""
         logger.info("saved %s%s; losses in %s", output, kept, Path(output) / LOSS_CURVE_FILE)
-        logger.info("read with it: python inference.py --model %s --image IMAGE", output)
+        logger.info("read with it: python inference.py --model %s --image IMAGE", shlex.quote(str(output)))

@@ -221,6 +221,8 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             self.settle(
                 "metric_for_best_model", metric, "judged by reading" if self.eval_generate else "nothing is read"
             )
+        if self.per_device_eval_batch_size is None:
+            self.settle("per_device_eval_batch_size", 8, "for the loss; reading follows the free memory")
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
             raise UserError("--early_stopping_patience needs an evaluation and --load_best_model_at_end True")
         if self.metric_for_best_model and getattr(self, "greater_is_better", None) is None:

@@ -97,12 +97,12 @@ def compute(
     """By this project's forward, on the model's device."""
     import torch
 
-    from glm_ocr_finetune.training.forward import install
+    from glm_ocr_finetune.training.forward import replace_forward
     from glm_ocr_finetune.vision.encoder import VisionEncoder
 
     inner = model.get_base_model() if hasattr(model, "peft_config") else model
     frozen = not any(parameter.requires_grad for parameter in inner.model.visual.parameters())
-    install(inner, VisionEncoder(cache, frozen), padding_free)
+    replace_forward(inner, VisionEncoder(cache, frozen), padding_free)
     device = inner.device
     inputs = {name: value.to(device) for name, value in batch.items()}
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

@@ -82,9 +82,9 @@ class Side:
     @classmethod
     def load(cls, data_args: DataArguments, split: str, renderer: PromptRenderer, max_length: int | None) -> Side:
         rows = _rows(data_args, split)
-        measured = measure(rows, renderer, data_args.prompt)
+        measured = measure(rows, renderer, data_args.default_prompt)
         seen = survey(measured, PixelBudget.of(renderer.processor), max_length)
-        return cls(_with_measures(rows, measured), measured, seen, data_args.prompt)
+        return cls(_with_measures(rows, measured), measured, seen, data_args.default_prompt)
 
     def samples(self, chosen: NDArray[np.int64]) -> Dataset:
         """The samples at these positions among the kept rows."""
@@ -152,7 +152,9 @@ def check_data_arguments(data_args: DataArguments) -> None:
 
 def load_other(data_args: DataArguments, dataset_name: str, renderer: PromptRenderer, max_length: int | None) -> Splits:
     """The samples of another data set (a probe, a replay), with columns of its own: its test split, else another."""
-    other = DataArguments(dataset_name=dataset_name, train_split=default_split(dataset_name), prompt=data_args.prompt)
+    other = DataArguments(
+        dataset_name=dataset_name, train_split=default_split(dataset_name), prompt=data_args.default_prompt
+    )
     return load_splits(other, renderer, max_length, seed=0, evaluate=False)
 
 
@@ -168,7 +170,7 @@ def _mix_in_replay(
     """Add ``replay_ratio`` samples of the replay data set for each training sample, repeated where they are too few."""
     name = str(data_args.replay_dataset)
     trained = "train" if "train" in list_splits(name) else list_splits(name)[0]
-    replay_args = DataArguments(dataset_name=name, train_split=trained, prompt=data_args.prompt)
+    replay_args = DataArguments(dataset_name=name, train_split=trained, prompt=data_args.default_prompt)
     replay = load_splits(replay_args, renderer, max_length, seed, evaluate=False)
     wanted = max(1, round(data_args.replay_ratio * len(splits.train)))
     drawn = np.resize(np.random.default_rng(seed).permutation(len(replay.train)), wanted)

@@ -59,6 +59,10 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 
+_PAGED = ("TIFF",)  # the frames of other formats are moments or views of one picture
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+_SUBFILE_TYPE = 0x00FE  # of a TIFF frame: bit 0 a smaller version of another frame, bit 2 a mask; TIFF 6.0, page 36
+_NO_PAGE = 0b101
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -106,8 +110,37 @@ def read_size(image: AnyImage) -> tuple[int, int]:
     return bottom - top, right - left
 
 
-def open_upright(image: AnyImage) -> Image.Image:
-    """The image as RGB, turned upright by its EXIF orientation; of several frames or pages, the first.
+def page_sizes(image: AnyImage) -> dict[int, tuple[int, int]]:
+    """(height, width) of each page by its frame number, from the headers alone; as ``read_size`` for a single one.
+
+    Only a TIFF has pages; its thumbnails, masks and reduced versions are none. Raises ``ImageError``.
+    """
+    with _opened(image) as opened:
+        if opened.format not in _PAGED:
+            return {0: read_size(opened)}
+        sizes = {}
+        for frame in range(getattr(opened, "n_frames", 1)):
+            opened.seek(frame)
+            _check_pixels(opened.size, image_name(image))
+            if frame == 0 or not int(opened.tag_v2.get(_SUBFILE_TYPE, 0)) & _NO_PAGE:  # type: ignore[attr-defined]
+                sizes[frame] = read_size(opened)
+        return sizes
+
+
+def num_animation_frames(image: AnyImage) -> int:
+    """How many frames an animation has; 1 for a still picture. Raises ``ImageError``."""
+    with _opened(image) as opened:
+        return int(getattr(opened, "n_frames", 1)) if opened.format in _ANIMATED else 1
+
+
+def image_suffixes() -> frozenset[str]:
+    """Suffixes, in small letters, of the files that can be read."""
+    formats = _known_formats()
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+
+
+def open_upright(image: AnyImage, page: int = 0) -> Image.Image:
+    """The image as RGB, turned upright by its EXIF orientation; of several frames, the one of that number.
 
     A region is cut out, white outside its polygon. Transparency is composed on white. Grey of more than
     8 bits is scaled from its full range (Pillow alone would clip it). Raises ``ImageError`` for a missing,
@@ -115,12 +148,12 @@ def open_upright(image: AnyImage) -> Image.Image:
     """
     region = _region_of(image)
     if region is None:
-        return _decoded(image)
+        return _decoded(image, page)
     state = _state_of(image)
     size = _page_size(image) if state is None else _size_of_file(state)
-    page = _decoded(image) if state is None or size[0] * size[1] > _KEPT_PIXELS else _decoded_file(state)
+    whole = _decoded(image) if state is None or size[0] * size[1] > _KEPT_PIXELS else _decoded_file(state)
     with _region_explained(image):
-        return cut(page, region)
+        return cut(whole, region)
 
 
 def check_complete(image: AnyImage) -> None:
@@ -235,12 +268,14 @@ def _page_size(image: AnyImage) -> tuple[int, int]:
         return (width, height) if _orientation(opened) >= 5 else (height, width)
 
 
-def _decoded(image: AnyImage) -> Image.Image:
+def _decoded(image: AnyImage, frame: int = 0) -> Image.Image:
     if page := _pdf_page(image):
         _page_size(image)
         with _pdf_explained(image, page[0]):
             return draw_page(*page)
     with _opened(image) as opened:
+        if frame:
+            opened.seek(frame)
         orientation = _orientation(opened)
         rgb = to_rgb(opened)
         return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb

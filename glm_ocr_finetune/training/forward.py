@@ -1,6 +1,6 @@
 """What a training step computes, and nothing else: each image once, no padding, and the head on trained positions.
 
-TRL's trainer asks the model for ``fused_lm_head=True``; :func:`install` answers it. Every other call, generation
+TRL's loop asks the model for ``fused_lm_head=True``; :func:`replace_forward` answers it. Every other call, generation
 among them, goes to the model's own ``forward``.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 VOCABULARY_CHUNK = 32768  # columns of logits held at a time
 
 
-def install(model: Any, encoder: VisionEncoder, padding_free: bool) -> None:
+def replace_forward(model: Any, encoder: VisionEncoder, padding_free: bool) -> None:
     """Make ``model(..., fused_lm_head=True)`` compute log-probabilities of labels as this module does.
 
     Args:

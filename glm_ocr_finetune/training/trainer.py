@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import seed_worker
 from trl import SFTTrainer
 
@@ -20,13 +20,13 @@ from ..data.collate import VLMDataCollator
 from ..errors import UserError
 from ..inputs.processor import save_processor
 from ..inputs.prompt import PromptRenderer
-from ..model.checkpoint import Sidecar, carried_mtp_tensors
+from ..model.checkpoint import Sidecar, carried_mtp_tensors, stored_as
 from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
 from ..training_args import TrainingArguments, one_line
-from ..vision.encoder import VisionEncoder
+from ..vision.encoder import VisionEncoder, backbone_of, without_adapters
 from .callbacks import DrawLoss, ReleaseTower
-from .forward import install
+from .forward import replace_forward
 from .judge import Judge, logged_metrics
 from .model_card import write_card
 
@@ -39,15 +39,49 @@ if TYPE_CHECKING:
 class GlmOcrTrainer(SFTTrainer):
     """TRL's trainer, saving checkpoints that servers load: MTP tensors, both stop ids, pixel budget, sidecar.
 
+    The loss is not here: TRL's ``compute_loss`` calls ``model(..., fused_lm_head=True)``, and the model's ``forward``
+    is replaced by :func:`.forward.replace_forward`, whose :func:`.forward.score_labels` computes what is summed.
+
     Checkpoints on the way keep the fp32 weights, so that a run resumes exactly; what is written to ``output_dir``
-    at the end has the type of the base checkpoint (bf16), which is what it is served in.
+    at the end has the type of the base checkpoint (bf16), which is what it is served in; see :func:`.stored_as`.
+
+    Args:
+        encoder: gives the image features, the cached ones without work.
+        sample_lengths: (number of training samples,) tokens of each, for batches by length or by tokens.
+        sidecar: written into every checkpoint.
+        judge: reads at every evaluation.
+        padding_free: lay the samples of a batch out as one row. TRL's argument of this name is another thing, which
+            it refuses with images; it is off in ``args``, which are a copy of the given ones.
     """
 
-    sidecar: Sidecar | None = None
     data_name: str | None = None
-    judge: Judge | None = None
-    sample_lengths: np.ndarray | None = None
-    encoder: VisionEncoder
+
+    def __init__(
+        self,
+        model: Any,
+        args: TrainingArguments,
+        data_collator: VLMDataCollator,
+        train_dataset: Dataset,
+        eval_dataset: Dataset | None,
+        processing_class: Glm46VProcessor,
+        encoder: VisionEncoder,
+        sample_lengths: np.ndarray | None = None,
+        sidecar: Sidecar | None = None,
+        judge: Judge | None = None,
+        padding_free: bool = True,
+    ) -> None:
+        self.encoder, self.sample_lengths, self.sidecar, self.judge = encoder, sample_lengths, sidecar, judge
+        super().__init__(
+            model=model,
+            args=without_trls_own(args),
+            data_collator=data_collator,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            callbacks=callbacks_for(args, encoder),
+        )
+        keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
+        replace_forward(without_adapters(self.model), encoder, padding_free)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches as :class:`~.batching.BatchPlan` makes them; what has no length is left to transformers."""
@@ -119,7 +153,7 @@ class GlmOcrTrainer(SFTTrainer):
         dtype = None if adapter or not self._is_final(directory) else checkpoint_dtype(model)
         if not adapter and self.args.should_save:
             weights = dict(model.state_dict() if state_dict is None else state_dict)
-            state_dict = (cast(weights, dtype) if dtype else weights) | carried_mtp_tensors(model)
+            state_dict = (stored_as(weights, dtype, self.args.seed) if dtype else weights) | carried_mtp_tensors(model)
         super()._save(str(directory), state_dict)
         if not self.args.should_save:
             return
@@ -145,11 +179,6 @@ class GlmOcrTrainer(SFTTrainer):
         super()._issue_warnings_after_load(load_result)
 
 
-def cast(weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The floating-point tensors of ``weights`` in ``dtype``, the others as they are."""
-    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
-
-
 def _correct_config(directory: Path, dtype: torch.dtype | None) -> None:
     """Make config.json name the type the weights are stored in, and drop what the trainer set for itself."""
     file = directory / "config.json"
@@ -161,6 +190,23 @@ def _correct_config(directory: Path, dtype: torch.dtype | None) -> None:
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
+def without_trls_own(args: TrainingArguments) -> TrainingArguments:
+    """A copy of the arguments in which TRL and transformers are not asked for what is done here."""
+    args = copy.copy(args)
+    args.padding_free = False
+    return args
+
+
+def callbacks_for(args: TrainingArguments, encoder: VisionEncoder) -> list[TrainerCallback]:
+    """What happens beside the steps of a run."""
+    callbacks: list[TrainerCallback] = [DrawLoss()]
+    if encoder.cache and args.world_size == 1:
+        callbacks.append(ReleaseTower(encoder))
+    if args.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
+    return callbacks
+
+
 def create_trainer(
     model: Any,
     processor: Glm46VProcessor,
@@ -170,6 +216,9 @@ def create_trainer(
     prompt_format: str = DEFAULT_PROMPT_FORMAT,
     collator: VLMDataCollator | None = None,
     lengths: np.ndarray | None = None,
+    encoder: VisionEncoder | None = None,
+    sidecar: Sidecar | None = None,
+    judge: Judge | None = None,
 ) -> GlmOcrTrainer:
     """A trainer for GLM-OCR.
 
@@ -183,37 +232,32 @@ def create_trainer(
         collator: makes the batches; by default one for ``prompt_format`` and ``training_args.max_length``. What it
             finds in its cache is not encoded again, and what it does not find goes into it.
         lengths: (number of training samples,) tokens of each, for batches by length or by tokens.
+        encoder: gives the image features; by default one with the collator's cache.
+        sidecar: written into every checkpoint.
+        judge: reads at every evaluation.
     """
     training_args.settle_learning_rate(hasattr(model, "peft_config"))
     if eval_dataset is None and training_args.eval_strategy != "no":
         training_args.without_evaluation("there is nothing to evaluate on")
     collator = collator or VLMDataCollator(PromptRenderer(processor, prompt_format), training_args.max_length)
     collator.pad_to_multiple_of = training_args.pad_to_multiple_of or 1
-    padding_free, training_args.padding_free = training_args.padding_free, False  # TRL refuses its own with images
     with one_line({}):
-        trainer = GlmOcrTrainer(
+        return GlmOcrTrainer(
             model=model,
-            processing_class=processor,
             args=training_args,
+            data_collator=collator,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
-            data_collator=collator,
-            callbacks=[DrawLoss()],
+            processing_class=processor,
+            encoder=encoder or encoder_for(model, collator),
+            sample_lengths=lengths,
+            sidecar=sidecar,
+            judge=judge,
+            padding_free=training_args.padding_free,
         )
-    training_args.padding_free = padding_free
-    trainer.sample_lengths = lengths
-    compute_what_is_needed(trainer, collator, padding_free)
-    if training_args.early_stopping_patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(training_args.early_stopping_patience))
-    keep_trained_in_fp32(trainer.model)  # TRL puts the adapters of a 4-bit model into bf16
-    return trainer
 
 
-def compute_what_is_needed(trainer: GlmOcrTrainer, collator: VLMDataCollator, padding_free: bool) -> None:
-    """Put :mod:`.forward` in the place of TRL's fused head, and let a tower go that has nothing left to encode."""
-    model = trainer.model.get_base_model() if hasattr(trainer.model, "peft_config") else trainer.model
-    frozen = not any(parameter.requires_grad for parameter in model.model.visual.parameters())
-    trainer.encoder = VisionEncoder(getattr(collator, "cache", None), frozen)
-    install(model, trainer.encoder, padding_free)
-    if trainer.encoder.cache and trainer.args.world_size == 1:
-        trainer.add_callback(ReleaseTower(trainer.encoder))
+def encoder_for(model: Any, collator: VLMDataCollator) -> VisionEncoder:
+    """The encoder that fills the collator's cache, and records a gradient where tower or projector are trained."""
+    frozen = not any(parameter.requires_grad for parameter in backbone_of(model).visual.parameters())
+    return VisionEncoder(getattr(collator, "cache", None), frozen)

@@ -22,9 +22,14 @@ PATCHES_AT_A_TIME = 4_096  # the tower is fastest while what it works on stays n
 INPUTS = ("image_grid_thw", "pixel_values", "image_features", "is_cached", "image_keys")
 
 
+def without_adapters(model: Any) -> Any:
+    """The ``GlmOcrForConditionalGeneration`` inside a model with or without adapters."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
 def backbone_of(model: Any) -> Any:
     """The ``GlmOcrModel`` inside a model with or without adapters: ``visual`` and ``language_model`` are its parts."""
-    return (model.get_base_model() if hasattr(model, "peft_config") else model).model
+    return without_adapters(model).model
 
 
 @dataclass
