@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "zai-org/GLM-OCR"
 DEFAULT_PROMPT = "Text Recognition:"
+DEFAULT_LENGTH = 2048  # tokens, of the official recipe
 PROMPT_FORMATS = ("serve", "no_think")
 NORMALISATIONS = ("none", "nfc", "nfc_case", "nfc_case_punct")
 CER_UNITS = ("grapheme", "codepoint")
@@ -135,7 +136,11 @@ class TrainingDefaults:
     dataloader_num_workers: int | None = arg(
         None, "Processes that read and resize images ahead. Default: up to 4 with a GPU, none on a CPU."
     )
-    max_length: int | None = arg(2048, "Longest sequence in tokens: image, prompt, answer and stop token.")
+    max_length: int | None = arg(
+        None,
+        "Longest sequence in tokens: image, prompt, answer and stop token. Default: 2048, or more where the data needs "
+        "it and the memory holds it. Where images are too large for it, max_pixels is lowered, and saved so.",
+    )
     eval_strategy: str = arg("steps", "When to evaluate.", choices=("no", "steps", "epoch"))
     eval_steps: float | None = arg(
         None,

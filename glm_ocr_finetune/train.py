@@ -21,11 +21,12 @@ from .data.survey import SetAside
 from .errors import UserError
 from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE
 from .inputs.images import ImageError
-from .inputs.processor import load_processor
+from .inputs.processor import PixelBudget, load_processor
 from .inputs.prompt import PromptRenderer
 from .model.checkpoint import read_sidecar
 from .model.loading import load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, show_settings
+from .planning.lengths import fitting_of
 from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import SaveOnSignal
@@ -70,10 +71,12 @@ def train(
     if not data_args.dry_run:
         check_writable(training_args.output_dir)
     checkpoint = find_checkpoint(training_args)
+    if checkpoint:
+        keep_lengths(checkpoint, data_args, training_args)
     set_seed(training_args.seed)  # adapters are drawn at random
     model, processor = build_model(model_args, data_args)
     renderer = PromptRenderer(processor, str(data_args.prompt_format))
-    splits = build_data(data_args, training_args, renderer)
+    splits = build_data(model_args, data_args, training_args, renderer)
     cache = choose_cache(model, processor, splits, training_args)
     collator = VLMDataCollator(renderer, training_args.max_length, cache=cache)
     if data_args.dry_run:
@@ -114,12 +117,12 @@ def plan(model_args: ModelArguments, data_args: DataArguments, training_args: Tr
         path = resolve_model_path(model_args.model_name)
         processor = load_processor(path, data_args.min_pixels, data_args.max_pixels)
         renderer = PromptRenderer(processor, str(data_args.prompt_format))
-        propose(size, model_args, training_args, build_data(data_args, training_args, renderer), given)
+        propose(size, model_args, training_args, build_data(model_args, data_args, training_args, renderer), given)
         return
     set_seed(training_args.seed)
     model, processor = build_model(model_args, data_args)
     renderer = PromptRenderer(processor, str(data_args.prompt_format))
-    splits = build_data(data_args, training_args, renderer)
+    splits = build_data(model_args, data_args, training_args, renderer)
     collator = VLMDataCollator(renderer, training_args.max_length)
     show_plan(model, model_args, training_args, splits, collator, partial(create_trainer, model, processor))
 
@@ -172,6 +175,18 @@ def find_checkpoint(training_args: TrainingArguments) -> str | None:
     return str(found)
 
 
+def keep_lengths(checkpoint: str, data_args: DataArguments, training_args: TrainingArguments) -> None:
+    """Take longest sequence and pixel budget from the run that is resumed, whatever would be settled here."""
+    began = read_sidecar(checkpoint)
+    if began and began.max_length and not training_args.gave_max_length:
+        training_args.max_length = began.max_length
+        del training_args.origins["max_length"]
+    if began and data_args.max_pixels is None:
+        budget = PixelBudget.of(load_processor(checkpoint))
+        data_args.max_pixels = budget.max_pixels
+        data_args.min_pixels = data_args.min_pixels or budget.min_pixels
+
+
 def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[Any, Glm46VProcessor]:
     """The model and its processor, as the arguments say."""
     return load_model(
@@ -189,32 +204,31 @@ def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[A
     )
 
 
-def build_data(data_args: DataArguments, training_args: TrainingArguments, renderer: PromptRenderer) -> Splits:
-    """The samples, surveyed and split; evaluation is turned off when there is nothing to evaluate on."""
+def build_data(
+    model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, renderer: PromptRenderer
+) -> Splits:
+    """The samples, measured, fitted and split; evaluation is turned off when there is nothing to evaluate on."""
     evaluate = training_args.eval_strategy != "no"
     seed = training_args.data_seed if training_args.data_seed is not None else training_args.seed
-    splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate)
+    given = training_args.gave_max_length
+    fitting = fitting_of(model_args, data_args, training_args)
+    splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate, fitting)
+    training_args.max_length = splits.fitted.max_length
+    if settled := splits.fitted.explained(given):
+        logger.info("%s", settled)
     if evaluate and splits.evaluation is None:
         training_args.without_evaluation("; ".join(splits.notes))
     return splits
 
 
 def report_data(splits: Splits, training_args: TrainingArguments) -> None:
-    """Say what is trained on, what is shrunk, and what was set aside."""
+    """Say what is trained on and what was set aside."""
     if not is_main_process():
         return
     held_out = len(splits.evaluation) if splits.evaluation is not None else 0
     logger.info("samples: %d to train on, %d to evaluate on", len(splits.train), held_out)
     for note in splits.notes:
         logger.warning("%s", note)
-    if splits.num_shrunk:
-        logger.warning(
-            "%d images are shrunk to keep --max_length %s, but would be served larger; "
-            "--max_length %d trains them whole",
-            splits.num_shrunk,
-            training_args.max_length,
-            splits.longest_unshrunk,
-        )
     if file := splits.write_set_aside(training_args.output_dir):
         reasons = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
         logger.warning("set aside: %s; listed in %s", reasons, file)
