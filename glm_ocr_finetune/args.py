@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "zai-org/GLM-OCR"
 DEFAULT_PROMPT = "Text Recognition:"
+DEFAULT_LENGTH = 2048  # tokens, of the official recipe
 PROMPT_FORMATS = ("serve", "no_think")
 DEFAULT_PROMPT_FORMAT = PROMPT_FORMATS[0]
 NORMALISATIONS = ("none", "nfc", "nfc_case", "nfc_case_punct")
@@ -236,7 +237,10 @@ class TrainingDefaults(ScoringArguments):
         within=NOT_NEGATIVE,
     )
     max_length: int | None = arg(
-        2048, "Longest sequence in tokens: image, prompt, answer and stop token.", within=COUNT
+        None,
+        "Longest sequence in tokens: image, prompt, answer and stop token. Default: 2048, or more where the data needs "
+        "it and the memory holds it. Where images are too large for it, max_pixels is lowered, and saved so.",
+        within=COUNT,
     )
     eval_strategy: str = arg("steps", "When to evaluate.", choices=INTERVALS)
     eval_steps: float | None = arg(

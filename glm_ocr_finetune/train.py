@@ -21,12 +21,13 @@ from .data.survey import SetAside
 from .errors import UserError
 from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS
 from .inputs.images import ImageError
-from .inputs.processor import load_processor
+from .inputs.processor import PixelBudget, load_processor
 from .inputs.prompt import PromptRenderer
 from .model.adapters import check_adapter_arguments
 from .model.checkpoint import read_sidecar
 from .model.loading import check_model, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
+from .planning.lengths import fitting_of
 from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import SaveOnSignal
@@ -73,9 +74,11 @@ def train(
     if not data_args.dry_run:
         check_writable(training_args.output_dir)
     checkpoint = find_checkpoint(training_args)
+    if checkpoint:
+        keep_lengths(checkpoint, data_args, training_args)
     processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
     renderer = PromptRenderer(processor, str(data_args.prompt_format))
-    splits = build_data(data_args, training_args, renderer)
+    splits = build_data(model_args, data_args, training_args, renderer)
     set_seed(training_args.seed)  # adapters are drawn at random
     model = build_model(model_args, processor)
     cache = choose_cache(model, processor, splits, training_args)
@@ -122,12 +125,13 @@ def plan(model_args: ModelArguments, data_args: DataArguments, training_args: Tr
         known = known_of(model_args.model_name, data_args.min_pixels, data_args.max_pixels)
         if known.note:
             logger.warning("%s", known.note)
-        splits = build_data(data_args, training_args, PromptRenderer(known.processor, str(data_args.prompt_format)))
+        renderer = PromptRenderer(known.processor, str(data_args.prompt_format))
+        splits = build_data(model_args, data_args, training_args, renderer)
         propose(size, model_args, training_args, splits, given, known.config)
         return
     processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
     renderer = PromptRenderer(processor, str(data_args.prompt_format))
-    splits = build_data(data_args, training_args, renderer)
+    splits = build_data(model_args, data_args, training_args, renderer)
     set_seed(training_args.seed)
     model = build_model(model_args, processor)
     collator = VLMDataCollator(renderer, training_args.max_length)
@@ -188,6 +192,18 @@ def find_checkpoint(training_args: TrainingArguments) -> str | None:
     return str(found)
 
 
+def keep_lengths(checkpoint: str, data_args: DataArguments, training_args: TrainingArguments) -> None:
+    """Take longest sequence and pixel budget from the run that is resumed, whatever would be settled here."""
+    began = read_sidecar(checkpoint)
+    if began and began.max_length and not training_args.gave_max_length:
+        training_args.max_length = began.max_length
+        del training_args.origins["max_length"]
+    if began and data_args.max_pixels is None:
+        budget = PixelBudget.of(load_processor(checkpoint))
+        data_args.max_pixels = budget.max_pixels
+        data_args.min_pixels = data_args.min_pixels or budget.min_pixels
+
+
 def build_model(model_args: ModelArguments, processor: Glm46VProcessor) -> Any:
     """The model, as the arguments say."""
     model, _ = load_model(
@@ -205,32 +221,31 @@ def build_model(model_args: ModelArguments, processor: Glm46VProcessor) -> Any:
     return model
 
 
-def build_data(data_args: DataArguments, training_args: TrainingArguments, renderer: PromptRenderer) -> Splits:
-    """The samples, surveyed and split; evaluation is turned off when there is nothing to evaluate on."""
+def build_data(
+    model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, renderer: PromptRenderer
+) -> Splits:
+    """The samples, measured, fitted and split; evaluation is turned off when there is nothing to evaluate on."""
     evaluate = training_args.eval_strategy != "no"
     seed = training_args.data_seed if training_args.data_seed is not None else training_args.seed
-    splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate)
+    given = training_args.gave_max_length
+    fitting = fitting_of(model_args, data_args, training_args)
+    splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate, fitting)
+    training_args.max_length = splits.fitted.max_length
+    if settled := splits.fitted.explained(given):
+        logger.info("%s", settled)
     if evaluate and splits.evaluation is None:
         training_args.without_evaluation("; ".join(splits.notes))
     return splits
 
 
 def report_data(splits: Splits, training_args: TrainingArguments) -> None:
-    """Say what is trained on, what is shrunk, and what was set aside."""
+    """Say what is trained on and what was set aside."""
     if not is_main_process():
         return
     held_out = len(splits.evaluation) if splits.evaluation is not None else 0
     logger.info("samples: %d to train on, %d to evaluate on", len(splits.train), held_out)
     for note in splits.notes:
         logger.warning("%s", note)
-    if splits.num_shrunk:
-        logger.warning(
-            "%d images are shrunk to keep --max_length %s, but would be served larger; "
-            "--max_length %d trains them whole",
-            splits.num_shrunk,
-            training_args.max_length,
-            splits.longest_unshrunk,
-        )
     if file := splits.write_set_aside(training_args.output_dir):
         reasons = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
         logger.warning("set aside: %s; listed in %s", reasons, file)

@@ -19,7 +19,7 @@ from huggingface_hub.constants import ENDPOINT
 from transformers import Trainer, get_scheduler
 from trl import SFTConfig
 
-from .args import TrainingDefaults, default_of
+from .args import DEFAULT_LENGTH, TrainingDefaults, default_of
 from .argument_checks import NEEDS, WITHOUT_WARM_UP, installed, listed, plain, refuse, unmet
 from .errors import UserError
 from .network import hub_answers
@@ -57,7 +57,10 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         self._settle_steps()
         self._settle_judging()
         self._settle_reporting()
+        if self.max_length is None:
+            self.settle("max_length", DEFAULT_LENGTH, "default; more where the data needs it and the memory holds it")
         self._refuse_contradictions()
+        # Labels are cut by nobody here: --max_length is kept by the pixel budget and by setting samples aside.
         self.remove_unused_columns = False
         with one_line(given):
             super().__post_init__()
@@ -84,6 +87,11 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         if self.learning_rate is None:
             value, why = (LORA_LEARNING_RATE, "LoRA") if use_lora else (FULL_LEARNING_RATE, "full fine-tuning")
             self.settle("learning_rate", value, f"default for {why}")
+
+    @property
+    def gave_max_length(self) -> bool:
+        """Whether the longest sequence was given, and is not to be settled from the data."""
+        return "max_length" not in self.origins
 
     def without_evaluation(self, why: str) -> None:
         """Turn evaluation off because there is nothing to evaluate on."""
