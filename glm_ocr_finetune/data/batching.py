@@ -51,8 +51,17 @@ class BatchPlan:
         self._packed = _pack_by_tokens(lengths, tokens_per_batch, seed) if tokens_per_batch else None
 
     def __len__(self) -> int:
-        count = len(self._packed) if self._packed is not None else -(-len(self.lengths) // self.batch_size)
-        return -(-count // self.num_ranks)
+        return -(-self.num_batches // self.num_ranks)
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of an epoch, over all ranks, without repeats."""
+        return len(self._packed) if self._packed is not None else -(-len(self.lengths) // self.batch_size)
+
+    @property
+    def ends_with_a_repeat(self) -> bool:
+        """Whether the last batch of this rank is one that another rank has already."""
+        return 0 < self.num_batches % self.num_ranks <= self.rank
 
     def __iter__(self) -> Iterator[list[int]]:
         batches = self.batches(self.epoch())

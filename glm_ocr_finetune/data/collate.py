@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
-from ..inputs.images import ImageError, open_upright, read_size
+from ..args import DEFAULT_PROMPT
+from ..inputs.images import AnyImage, ImageError, open_upright, read_size
 from ..inputs.processor import PixelBudget
 from ..inputs.prompt import IGNORED, Encoded, PromptRenderer
 from ..vision.cache import VisionCache
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from transformers import Glm46VProcessor
 
 logger = logging.getLogger(__name__)
+
+BLANK_SIDE = 56  # pixels: four image tokens
+BLANK = PixelBudget(BLANK_SIDE**2, BLANK_SIDE**2)
 
 
 def prompt_of(sample: Mapping[str, Any]) -> str:
@@ -63,7 +66,8 @@ class VLMDataCollator:
         """A batch of B samples with sequences padded on the right to L.
 
         Returns:
-            The inputs of :func:`stack_inputs` and labels (B, L), -100 where nothing is trained.
+            The inputs of :func:`stack_inputs` and labels (B, L), -100 where nothing is trained. Samples whose image
+            cannot be read are left out; where none is left, :meth:`blank`.
         """
         encoded, pixels = [], []
         for sample in samples:
@@ -75,7 +79,7 @@ class VLMDataCollator:
             encoded.append(one)
             pixels.append(image)
         if not encoded:
-            raise UserError("no image of a batch can be read; see the lines above for each")
+            return self.blank()
         batch = stack_inputs([one.input_ids for one in encoded], pixels, self.renderer, "right")
         return batch | {"labels": pad([one.labels for one in encoded], IGNORED, "right")}
 
@@ -85,11 +89,26 @@ class VLMDataCollator:
         image = sample["images"][0]
         num_text_tokens = self.renderer.num_text_tokens(prompt, answer)
         budget = fit_image(*read_size(image), PixelBudget.of(self.processor), num_text_tokens, self.max_length)
-        if self.cache:
-            pixels = look_up(image, self.processor, budget, self.cache)
-        else:
-            pixels = image_to_pixels(open_upright(image), self.processor, budget)
+        pixels = self._pixels(image, budget)
         return self.renderer.encode(prompt, answer, pixels.num_tokens), pixels
+
+    def blank(self) -> dict[str, torch.Tensor]:
+        """One white image in which nothing is trained: what a rank computes where it has no sample, as others have one.
+
+        It weighs nothing in the step, and its gradient is 0.
+        """
+        from PIL import Image
+
+        pixels = self._pixels(Image.new("RGB", (BLANK_SIDE, BLANK_SIDE), "white"), BLANK)
+        ids = self.renderer.encode(DEFAULT_PROMPT, "", pixels.num_tokens).input_ids
+        return stack_inputs([ids], [pixels], self.renderer, "right") | {
+            "labels": pad([[IGNORED] * len(ids)], IGNORED, "right")
+        }
+
+    def _pixels(self, image: AnyImage, budget: PixelBudget) -> Pixels:
+        if self.cache:
+            return look_up(image, self.processor, budget, self.cache)
+        return image_to_pixels(open_upright(image), self.processor, budget)
 
     def _leave_out(self, sample: Mapping[str, Any], error: ImageError) -> None:
         logger.warning("left out of its batch: %s: %s", sample.get("source", "a sample"), error)

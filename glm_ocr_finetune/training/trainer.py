@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import seed_worker
@@ -19,6 +20,7 @@ from ..data.batching import BatchPlan
 from ..data.collate import VLMDataCollator
 from ..errors import UserError
 from ..inputs.processor import save_processor
+from ..inputs.prompt import IGNORED
 from ..model.checkpoint import Sidecar, carried_mtp_tensors
 from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
@@ -27,6 +29,7 @@ from ..vision.encoder import VisionEncoder, backbone_of, without_adapters
 from .callbacks import DrawLoss, ReleaseTower
 from .forward import replace_forward
 from .judge import Judge, logged_metrics
+from .loaders import EachOnce, Samples, in_order
 
 if TYPE_CHECKING:
     import torch
@@ -78,21 +81,38 @@ class GlmOcrTrainer(SFTTrainer):
         )
         keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
         replace_forward(without_adapters(self.model), encoder, padding_free)
+        # Count label tokens over accumulation and ranks. transformers asks the model's class, which says no because
+        # its own forward takes no count; TRL's compute_loss, which is what runs here, does.
+        self.model_accepts_loss_kwargs = True
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches as :class:`~.batching.BatchPlan` makes them; what has no length is left to transformers."""
-        args = self.args
         if not hasattr(self.train_dataset, "__len__"):
             return super().get_train_dataloader()
+        return self._loader(self.train_dataset, EachOnce(self.batch_plan()), self.args.dataloader_persistent_workers)
+
+    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader[Any]:
+        """Batches in the order of the samples; what has no length is left to transformers."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if not hasattr(dataset, "__len__"):
+            return super().get_eval_dataloader(eval_dataset)
+        args = self.args
+        batches = in_order(len(dataset), args.eval_batch_size, args.process_index, args.world_size)
+        return self._loader(dataset, batches, persistent=False)
+
+    def _loader(self, dataset: Dataset, batches: Iterable[list[int]], persistent: bool) -> DataLoader[Any]:
+        args = self.args
         workers = args.dataloader_num_workers
         return DataLoader(
-            self.train_dataset,
-            batch_sampler=self.batch_plan(),
+            Samples(dataset),
+            batch_sampler=batches,
             collate_fn=self.data_collator,
             num_workers=workers,
             pin_memory=args.dataloader_pin_memory,
-            persistent_workers=args.dataloader_persistent_workers,
+            persistent_workers=persistent,
             prefetch_factor=args.dataloader_prefetch_factor,
+            multiprocessing_context=args.dataloader_multiprocessing_context if workers else None,
+            in_order=args.dataloader_in_order,
             worker_init_fn=partial(seed_worker, num_workers=workers, rank=args.process_index),
         )
 
@@ -113,6 +133,35 @@ class GlmOcrTrainer(SFTTrainer):
             rank=args.process_index,
             num_ranks=args.world_size,
         )
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """The batches of an optimizer step on this rank, and the label tokens of the step on all ranks."""
+        batches, tokens = super().get_batch_samples(*args, **kwargs)
+        self.step_tokens = None if tokens is None else int(tokens)
+        return batches, tokens
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        if self.step_tokens == 0:  # no image of the step can be read: momentum must not move the weights either
+            model.zero_grad()
+            self._globalstep_last_logged += 1  # nor is it a step in the mean of the logged losses
+        return norm
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+        """As transformers', but the loss is the mean over the label tokens of all samples, on all ranks."""
+        self.evaluated: list[tuple[float, int]] = []
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        everybodys = gather_object(self.evaluated)
+        tokens = sum(count for _, count in everybodys)
+        output.metrics[f"{metric_key_prefix}_loss"] = sum(loss * count for loss, count in everybodys) / max(tokens, 1)
+        return output
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As TRL's; the loss, a mean over the label tokens of one batch, is kept beside their number."""
+        step = super().prediction_step(model, inputs, *args, **kwargs)
+        tokens = int((inputs["labels"][:, 1:] != IGNORED).sum())
+        self.evaluated.append((float(step[0]) if tokens else 0.0, tokens))
+        return step
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The evaluation loss and, with a judge, what reading gives: ``eval_cer``, ``eval_wer``, ``eval_stop_rate``, ..."""
