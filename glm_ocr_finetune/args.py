@@ -149,6 +149,7 @@ class TrainingDefaults:
     report_to: str | None = arg(
         None, "wandb, tensorboard or none. Default: wandb when logged in, else tensorboard when installed, else none."
     )
+    logging_nan_inf_filter: bool = arg(False, "Log a loss that is no number as the mean of those before it.")
     max_grad_norm: float = arg(1.0, "Gradients are scaled down to this norm.")
     bf16: bool | None = arg(None, "bf16 autocast. Default: on GPUs that have it.")
     fp16: bool | None = arg(None, "fp16 autocast with loss scaling. Default: on GPUs without bf16.")

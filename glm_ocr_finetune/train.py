@@ -216,14 +216,23 @@ def report_data(splits: Splits, training_args: TrainingArguments) -> None:
 
 
 def run(trainer: GlmOcrTrainer, collator: VLMDataCollator, checkpoint: str | None) -> None:
-    """Train, from a checkpoint when given. Raises Interrupted when a signal ended it early."""
+    """Train, from a checkpoint when given.
+
+    Raises:
+        Interrupted: a signal ended it early, after a checkpoint was saved.
+        Diverged: the loss, the gradient or the weights are no numbers any more.
+    """
     on_signal = SaveOnSignal()
     trainer.add_callback(on_signal)
     collator.on_bad_image = _append_to(Path(trainer.args.output_dir) / SET_ASIDE_FILE)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    if on_signal.received is not None:
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    finally:
+        on_signal.restore()
+    trainer.divergence.raise_if_diverged(float(trainer.args.learning_rate))
+    if on_signal.stopped_by is not None:
         saved = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
-        raise Interrupted(on_signal.received, str(saved))
+        raise Interrupted(on_signal.stopped_by, str(saved))
 
 
 def _append_to(file: Path) -> Any:

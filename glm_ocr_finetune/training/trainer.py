@@ -6,13 +6,14 @@ import copy
 import json
 from collections.abc import Iterable, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers import TrainerCallback
 from transformers.trainer_utils import seed_worker
 from trl import SFTTrainer
 
@@ -27,6 +28,7 @@ from ..model.parts import keep_trained_in_fp32
 from ..training_args import TrainingArguments
 from ..vision.encoder import VisionEncoder, backbone_of, without_adapters
 from .callbacks import DrawLoss, ReleaseTower
+from .divergence import StopOnDivergence, refuse_broken_weights
 from .forward import replace_forward
 from .judge import Judge, logged_metrics
 from .loaders import EachOnce, Samples, in_order
@@ -70,6 +72,7 @@ class GlmOcrTrainer(SFTTrainer):
         padding_free: bool = True,
     ) -> None:
         self.encoder, self.sample_lengths, self.sidecar, self.judge = encoder, sample_lengths, sidecar, judge
+        self.divergence = StopOnDivergence(self.rows_of_step)
         super().__init__(
             model=model,
             args=without_trls_own(args),
@@ -77,7 +80,7 @@ class GlmOcrTrainer(SFTTrainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
-            callbacks=callbacks_for(args, encoder),
+            callbacks=[*callbacks_for(args, encoder), self.divergence],
         )
         keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
         replace_forward(without_adapters(self.model), encoder, padding_free)
@@ -140,12 +143,31 @@ class GlmOcrTrainer(SFTTrainer):
         self.step_tokens = None if tokens is None else int(tokens)
         return batches, tokens
 
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As TRL's; a loss that is no number is noticed."""
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        self.divergence.see_loss(loss)
+        return loss
+
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
+        scaled = self.accelerator.scaler is not None  # fp16 tries for its scale, and leaves steps out by itself
+        if not scaled and not self.divergence.see_gradient(norm):
+            model.zero_grad()  # the optimizer leaves out what has no gradient: the weights do not move
         if self.step_tokens == 0:  # no image of the step can be read: momentum must not move the weights either
             model.zero_grad()
             self._globalstep_last_logged += 1  # nor is it a step in the mean of the logged losses
         return norm
+
+    def rows_of_step(self) -> list[str]:
+        """Sources of the samples of the optimizer step that was made last, on all ranks; none where they are not known."""
+        if not hasattr(self.train_dataset, "__len__"):
+            return []
+        plan, accumulation = self.batch_plan(), self.args.gradient_accumulation_steps
+        epoch, step = divmod(self.state.global_step - 1, -(-len(plan) // accumulation))
+        size = accumulation * plan.num_ranks
+        numbers = chain(*plan.batches(epoch)[step * size : (step + 1) * size])
+        return [str(self.train_dataset[number].get("source", number)) for number in numbers]
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
         """As transformers', but the loss is the mean over the label tokens of all samples, on all ranks."""
@@ -165,19 +187,36 @@ class GlmOcrTrainer(SFTTrainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The evaluation loss and, with a judge, what reading gives: ``eval_cer``, ``eval_wer``, ``eval_stop_rate``, ..."""
+        prefix = kwargs.get("metric_key_prefix", "eval")
         metrics: dict[str, float] = super().evaluate(*args, **kwargs)
-        if self.judge:
+        self.divergence.see_evaluation(metrics[f"{prefix}_loss"], self.state.global_step, self.control)
+        if self.judge and not self.divergence.verdict:
             scores = self.judge.read(self.accelerator.unwrap_model(self.model), f"step-{self.state.global_step}")
-            read = logged_metrics(scores, kwargs.get("metric_key_prefix", "eval"))
+            read = logged_metrics(scores, prefix)
             self.log(dict(read))
             metrics |= read
         return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        if self.divergence.verdict:
+            return False
         is_best: bool = super()._determine_best_metric(metrics, trial)
         if is_best and self.args.load_best_model_at_end:
             self.control.should_save = True  # when it happens, not at the next multiple of save_steps
+        patience = self.args.early_stopping_patience
+        if not is_best and patience is not None and self.evaluations_since_best() >= patience:
+            self.control.should_training_stop = True
         return is_best
+
+    def evaluations_since_best(self) -> int:
+        """How many evaluations there were after the best one; from the log, which a resumed run has too."""
+        best = self.state.best_global_step or 0
+        return sum("eval_loss" in row and row["step"] > best for row in self.state.log_history)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As transformers'. Raises Diverged instead of saving weights that are no numbers."""
+        refuse_broken_weights(self.model, self.state.global_step)
+        super().save_model(output_dir, _internal_call)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         directory = Path(output_dir or self.args.output_dir)
@@ -235,8 +274,6 @@ def callbacks_for(args: TrainingArguments, encoder: VisionEncoder) -> list[Train
     callbacks: list[TrainerCallback] = [DrawLoss()]
     if encoder.cache and args.world_size == 1:
         callbacks.append(ReleaseTower(encoder))
-    if args.early_stopping_patience is not None:
-        callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
     return callbacks
 
 
