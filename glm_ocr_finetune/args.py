@@ -102,6 +102,7 @@ class TrainingDefaults:
     """The training arguments whose default differs from TRL's, and the ones this package adds."""
 
     output_dir: str = arg("./glm-ocr-finetuned", "Where checkpoints, logs and the tuned model go.")
+    overwrite_output_dir: bool = arg(False, "Remove the results of another run from --output_dir, and start there.")
     num_train_epochs: float = arg(3.0, "Passes over the training samples.")
     max_steps: int = arg(-1, "Optimizer steps; overrides --num_train_epochs when positive.")
     learning_rate: float | None = arg(None, "Peak learning rate. Default: 1e-5, or 1e-4 with LoRA.")

@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,10 @@ from .model.loading import load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, show_settings
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import CURVE_FILE, SaveOnSignal
+from .training.checkpoints import name_of
+from .training.judge import Judge
+from .training.output_folder import compare, finish, is_finished, open_folder, take_over
+from .training.run_record import arguments_with_effect, record_run, refuse_other_data
 from .training.trainer import GlmOcrTrainer, create_trainer, encoder_for
 from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
 from .training_args import TrainingArguments
@@ -63,19 +67,18 @@ def train(
     if data_args.plan:
         plan(model_args, data_args, training_args, given)
         return None
-    if not data_args.dry_run:
-        check_writable(training_args.output_dir)
-    checkpoint = find_checkpoint(training_args)
-    set_seed(training_args.seed)  # adapters are drawn at random
-    model, processor = build_model(model_args, data_args)
-    splits = build_data(data_args, training_args, processor)
-    cache = choose_cache(model, processor, splits, training_args)
-    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length, cache=cache)
     if data_args.dry_run:
-        from .planning.dry_run import show
-
-        show(model, splits, collator, training_args)
+        dry_run(model_args, data_args, training_args)
         return None
+    check_writable(training_args.output_dir)
+    checkpoint = open_folder(training_args, model_args.model_name)
+    arguments = arguments_with_effect(model_args, data_args, training_args)
+    earlier = compare(arguments, training_args, checkpoint)
+    model, processor, splits, collator = build(model_args, data_args, training_args)
+    record = record_run(arguments, training_args.world_size, model, splits, earlier)
+    if checkpoint and earlier:
+        refuse_other_data(earlier, record, checkpoint)
+    take_over(training_args, record, checkpoint)
     report_data(splits, training_args)
     encoder = encoder_for(model, collator)
     trainer = create_trainer(
@@ -90,18 +93,53 @@ def train(
         encoder,
         Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format)),
         build_judge(splits, collator.renderer, training_args, encoder),
+        record,
     )
+    if checkpoint and is_finished(trainer):
+        return Path(training_args.output_dir)
     probe = build_probe(data_args, collator.renderer, training_args, encoder)
-    base = read_base(trainer, checkpoint)
+    tune(trainer, probe, checkpoint, model_args, data_args)
+    finish(trainer)
+    return Path(training_args.output_dir)
+
+
+def build(
+    model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments
+) -> tuple[Any, Glm46VProcessor, Splits, VLMDataCollator]:
+    """Model and processor, samples, and what makes batches of them."""
+    set_seed(training_args.seed)  # adapters are drawn at random
+    model, processor = build_model(model_args, data_args)
+    splits = build_data(data_args, training_args, processor)
+    cache = choose_cache(model, processor, splits, training_args)
+    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length, cache=cache)
+    return model, processor, splits, collator
+
+
+def dry_run(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
+    """Build everything and show it; nothing is trained or written."""
+    from .planning.dry_run import show
+
+    model, _, splits, collator = build(model_args, data_args, training_args)
+    show(model, splits, collator, training_args)
+
+
+def tune(
+    trainer: GlmOcrTrainer,
+    probe: Judge | None,
+    checkpoint: Path | None,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+) -> None:
+    """Read with the base, train, write the result, and compare it with the base."""
+    base = read_base(trainer, str(checkpoint) if checkpoint else None)
     probed = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-base") if probe else None
-    run(trainer, collator, checkpoint)
+    run(trainer, checkpoint)
     write(trainer)
     facts: dict[str, Any] = {"model": model_args.model_name, "data set": data_args.dataset_name}
     if probe and probed:
         facts["probe"] = read_probe_again(trainer, probe, probed, str(data_args.probe_dataset))
     if base:
         conclude(trainer, base, facts)
-    return Path(training_args.output_dir)
 
 
 def plan(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given) -> None:
@@ -146,24 +184,6 @@ def check_writable(directory: str) -> None:
             pass
     except OSError as error:
         raise UserError(f"--output_dir {directory} cannot be written: {error.strerror}; choose another") from error
-
-
-def find_checkpoint(training_args: TrainingArguments) -> str | None:
-    """The checkpoint directory that ``--resume_from_checkpoint`` means: a path, or True for the newest."""
-    from transformers.trainer_utils import get_last_checkpoint
-
-    asked = str(training_args.resume_from_checkpoint or "")
-    if asked.lower() in ("", "false", "none"):
-        return None
-    output = Path(training_args.output_dir)
-    found = get_last_checkpoint(str(output)) if asked.lower() == "true" and output.is_dir() else asked
-    if not found or not (Path(found) / "trainer_state.json").is_file():
-        have = sorted(path.name for path in output.glob("checkpoint-*")) if output.is_dir() else []
-        raise UserError(
-            f"--resume_from_checkpoint {asked}: no checkpoint there (trainer_state.json is missing); "
-            f"{output} has: {', '.join(have) or 'none'}"
-        )
-    return str(found)
 
 
 def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[Any, Glm46VProcessor]:
@@ -215,7 +235,7 @@ def report_data(splits: Splits, training_args: TrainingArguments) -> None:
         logger.warning("set aside: %s; listed in %s", reasons, file)
 
 
-def run(trainer: GlmOcrTrainer, collator: VLMDataCollator, checkpoint: str | None) -> None:
+def run(trainer: GlmOcrTrainer, checkpoint: Path | None) -> None:
     """Train, from a checkpoint when given.
 
     Raises:
@@ -224,24 +244,29 @@ def run(trainer: GlmOcrTrainer, collator: VLMDataCollator, checkpoint: str | Non
     """
     on_signal = SaveOnSignal()
     trainer.add_callback(on_signal)
-    collator.on_bad_image = _append_to(Path(trainer.args.output_dir) / SET_ASIDE_FILE)
+    trainer.data_collator.on_bad_image = ListedIn(Path(trainer.args.output_dir) / SET_ASIDE_FILE)
     try:
-        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         on_signal.restore()
     trainer.divergence.raise_if_diverged(float(trainer.args.learning_rate))
     if on_signal.stopped_by is not None:
-        saved = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
+        saved = Path(trainer.args.output_dir) / name_of(trainer.state.global_step)
         raise Interrupted(on_signal.stopped_by, str(saved))
 
 
-def _append_to(file: Path) -> Any:
-    def append(sample: Mapping[str, Any], error: ImageError) -> None:
-        row = SetAside(str(sample.get("source", "")), error.reason, str(error))
-        with file.open("a") as handle:
-            handle.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+@dataclass(frozen=True)
+class ListedIn:
+    """Lists a sample whose image turns out to be unreadable, once; data-loading workers do so too."""
 
-    return append
+    file: Path
+
+    def __call__(self, sample: Mapping[str, Any], error: ImageError) -> None:
+        row = SetAside(str(sample.get("source", "")), error.reason, str(error))
+        line = json.dumps(asdict(row), ensure_ascii=False) + "\n"
+        if not self.file.is_file() or line not in self.file.read_text(encoding="utf-8"):
+            with self.file.open("a", encoding="utf-8") as handle:
+                handle.write(line)
 
 
 def write(trainer: GlmOcrTrainer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import chain
@@ -14,6 +15,7 @@ import numpy as np
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import seed_worker
 from trl import SFTTrainer
 
@@ -28,10 +30,12 @@ from ..model.parts import keep_trained_in_fp32
 from ..training_args import TrainingArguments
 from ..vision.encoder import VisionEncoder, backbone_of, without_adapters
 from .callbacks import DrawLoss, ReleaseTower
+from .checkpoints import STATE_FILE, name_of, remove_older, written_whole
 from .divergence import StopOnDivergence, refuse_broken_weights
 from .forward import replace_forward
 from .judge import Judge, logged_metrics
 from .loaders import EachOnce, Samples, in_order
+from .run_record import RunRecord
 
 if TYPE_CHECKING:
     import torch
@@ -53,8 +57,9 @@ class GlmOcrTrainer(SFTTrainer):
         sample_lengths: (number of training samples,) tokens of each, for batches by length or by tokens.
         sidecar: written into every checkpoint.
         judge: reads at every evaluation.
+        record: what the run was started with; written into every checkpoint.
         padding_free: lay the samples of a batch out as one row. TRL's argument of this name is another thing, which
-            it refuses with images; it is off in ``args``, which are a copy of the given ones.
+            it refuses with images. It is off in ``args``, a copy of the given ones, as is ``save_total_limit``.
     """
 
     def __init__(
@@ -69,9 +74,13 @@ class GlmOcrTrainer(SFTTrainer):
         sample_lengths: np.ndarray | None = None,
         sidecar: Sidecar | None = None,
         judge: Judge | None = None,
+        record: RunRecord | None = None,
         padding_free: bool = True,
     ) -> None:
         self.encoder, self.sample_lengths, self.sidecar, self.judge = encoder, sample_lengths, sidecar, judge
+        self.record, self.checkpoints_kept = record, args.save_total_limit
+        self.step_tokens: int | None = None  # label tokens, on all ranks; None where nobody counts
+        self.tokens_of_epoch: int | None = None
         self.divergence = StopOnDivergence(self.rows_of_step)
         super().__init__(
             model=model,
@@ -141,6 +150,8 @@ class GlmOcrTrainer(SFTTrainer):
         """The batches of an optimizer step on this rank, and the label tokens of the step on all ranks."""
         batches, tokens = super().get_batch_samples(*args, **kwargs)
         self.step_tokens = None if tokens is None else int(tokens)
+        if self.step_tokens is not None:
+            self.tokens_of_epoch = (self.tokens_of_epoch or 0) + self.step_tokens
         return batches, tokens
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -213,6 +224,52 @@ class GlmOcrTrainer(SFTTrainer):
         best = self.state.best_global_step or 0
         return sum("eval_loss" in row and row["step"] > best for row in self.state.log_history)
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:  # of a checkpoint: transformers would make one step more
+            self.control.should_training_stop = True
+            return
+        self.tokens_of_epoch = None
+        super()._run_epoch(*args, **kwargs)
+        if self.tokens_of_epoch == 0:
+            raise UserError(f"no image of an epoch can be read; they are listed in {self.args.output_dir}")
+
+    def planned_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        if self.args.max_steps > 0:
+            return int(self.args.max_steps)
+        per_epoch = -(-len(self.batch_plan()) // self.args.gradient_accumulation_steps)
+        return math.ceil(self.args.num_train_epochs * per_epoch)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint under another name, wait until it is on the disk, rename it; then older ones may go."""
+        self.store_flos()
+        folder, best_step = Path(self.args.output_dir), self.state.best_global_step
+        target = folder / name_of(self.state.global_step)
+        with written_whole(target) as staging:
+            self.save_model(str(staging), _internal_call=True)
+            if not self.args.save_only_model:
+                self._save_optimizer_and_scheduler(str(staging))
+                self._save_scaler(str(staging))
+                self._save_rng_state(str(staging))
+            if best_step and (best_step == self.state.global_step or (folder / name_of(best_step)).is_dir()):
+                self.state.best_model_checkpoint = str(folder / name_of(best_step))
+            if self.args.should_save:
+                self._remember_callbacks()
+                self.state.save_to_json(str(staging / STATE_FILE))
+                if self.record:
+                    self.record.write(staging)
+        if self.args.should_save:
+            remove_older(target, self.checkpoints_kept, self.state.best_model_checkpoint)
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(target))
+
+    def _remember_callbacks(self) -> None:
+        """Put the state of callbacks that have one into the state of the run, as transformers does when it saves."""
+        for one in (*self.callback_handler.callbacks, self.control):
+            if isinstance(one, ExportableState):
+                name, known = type(one).__name__, self.state.stateful_callbacks
+                known[name] = [*known[name], one.state()] if isinstance(known.get(name), list) else one.state()
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As transformers'. Raises Diverged instead of saving weights that are no numbers."""
         refuse_broken_weights(self.model, self.state.global_step)
@@ -265,7 +322,8 @@ def _correct_config(directory: Path, dtype: torch.dtype | None) -> None:
 def without_trls_own(args: TrainingArguments) -> TrainingArguments:
     """A copy of the arguments in which TRL and transformers are not asked for what is done here."""
     args = copy.copy(args)
-    args.padding_free = False
+    args.padding_free = False  # TRL refuses its own with images
+    args.save_total_limit = None  # with 1 transformers would remove the checkpoint of an interrupted run
     return args
 
 
@@ -289,6 +347,7 @@ def create_trainer(
     encoder: VisionEncoder | None = None,
     sidecar: Sidecar | None = None,
     judge: Judge | None = None,
+    record: RunRecord | None = None,
 ) -> GlmOcrTrainer:
     """A trainer for GLM-OCR.
 
@@ -305,6 +364,7 @@ def create_trainer(
         encoder: gives the image features; by default one with the collator's cache.
         sidecar: written into every checkpoint.
         judge: reads at every evaluation.
+        record: what the run was started with; written into every checkpoint.
     """
     training_args.settle_learning_rate(hasattr(model, "peft_config"))
     if eval_dataset is None and training_args.eval_strategy != "no":
@@ -321,6 +381,7 @@ def create_trainer(
         sample_lengths=lengths,
         sidecar=sidecar,
         judge=judge,
+        record=record,
         padding_free=training_args.padding_free,
     )
 
