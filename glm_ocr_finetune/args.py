@@ -199,6 +199,7 @@ class TrainingDefaults(ScoringArguments):
     """Training: arguments whose default differs from TRL's, and those this package adds."""
 
     output_dir: str = arg("./glm-ocr-finetuned", "Folder for checkpoints, logs and the tuned model.")
+    overwrite_output_dir: bool = arg(False, "Remove the results of another run from --output_dir, and start there.")
     num_train_epochs: float = arg(3.0, "Passes over the training samples.", within=POSITIVE, needs="epochs")
     max_steps: int = arg(-1, "Optimizer steps; overrides --num_train_epochs when positive.", within=Range(1, also=-1))
     learning_rate: float | None = arg(None, "Peak learning rate. Default: 1e-5, or 1e-4 with LoRA.", within=POSITIVE)
@@ -292,6 +293,7 @@ class TrainingDefaults(ScoringArguments):
         "Experiment trackers: wandb, tensorboard, or none. Default: wandb when logged in, else tensorboard when "
         "installed, else none.",
     )
+    logging_nan_inf_filter: bool = arg(False, "Log a loss that is not a number as the mean of those before it.")
     max_grad_norm: float = arg(1.0, "Clip gradients to this norm; 0 does not clip.", within=NOT_NEGATIVE)
     bf16: bool | None = arg(None, "bf16 autocast. Default: on GPUs that have bf16.")
     fp16: bool | None = arg(None, "fp16 autocast with loss scaling. Default: on GPUs without bf16.")

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,6 @@ class Splits:
         train_tokens, evaluation_tokens: sequence length of each sample, int32.
         train_image_tokens, evaluation_image_tokens: how many of them are image tokens, int32.
         fitted: the pixel budget and the longest sequence that all of them are under.
-        fingerprint: equal for equal texts, prompts and images of both sides, in the same order.
     """
 
     train: Dataset
@@ -52,14 +50,6 @@ class Splits:
     fitted: Fitted
     set_aside: list[SetAside] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def fingerprint(self) -> str:
-        digest = blake2b(digest_size=16)
-        for side in filter(None, (self.train, self.evaluation)):
-            for batch in side.with_format(None).select_columns(["text", "prompt", "key"]).iter(1000):
-                digest.update(repr(batch).encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()
 
     def set_aside_by_reason(self) -> dict[str, int]:
         return dict(Counter(row.reason for row in self.set_aside).most_common())
