@@ -114,7 +114,9 @@ class TrainingDefaults:
     output_dir: str = arg("./glm-ocr-finetuned", "Where checkpoints, logs and the tuned model go.")
     num_train_epochs: float = arg(3.0, "Passes over the training samples.")
     max_steps: int = arg(-1, "Optimizer steps; overrides --num_train_epochs when positive.")
-    learning_rate: float | None = arg(None, "Peak learning rate. Default: 1e-5, or 1e-4 with LoRA.")
+    learning_rate: float | None = arg(
+        None, "Peak learning rate. Default: 1e-5, or 1e-4 with LoRA; more for the tiny model."
+    )
     lr_scheduler_type: str = arg("cosine", "Shape of the learning rate after the warm-up.")
     warmup_ratio: float | None = arg(None, "Share of the steps spent warming up. Default: 0.1.")
     warmup_steps: float | None = arg(None, "Warm-up in steps; use it instead of --warmup_ratio.")

@@ -24,7 +24,7 @@ from .inputs.images import ImageError
 from .inputs.processor import PixelBudget, load_processor
 from .inputs.prompt import PromptRenderer
 from .model.checkpoint import read_sidecar
-from .model.loading import load_model, resolve_model_path
+from .model.loading import is_tiny_model, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, show_settings
 from .planning.lengths import fitting_of
 from .ranks import is_main_process
@@ -134,7 +134,7 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
         from .planning.propose import plan_size
 
         plan_size(data_args.plan)
-    training_args.settle_learning_rate(model_args.use_lora)
+    training_args.settle_learning_rate(model_args.use_lora, is_tiny_model(model_args.model_name))
     tuned = read_sidecar(resolve_model_path(model_args.model_name))
     if tuned and data_args.prompt is None:
         data_args.prompt = tuned.prompt
