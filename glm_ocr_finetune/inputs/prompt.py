@@ -8,7 +8,6 @@ it, by position, so the stop token is trained although its kin pads sequences.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..args import PROMPT_FORMATS
@@ -18,6 +17,7 @@ from .special_tokens import IMAGE_TOKEN, STOP_TOKEN
 if TYPE_CHECKING:
     from transformers import Glm46VProcessor
 
+PROMPTS_KEPT = 256  # rendered; data with a prompt for each row would fill the memory
 IGNORED = -100  # label of positions that are not trained; what torch's cross entropy leaves out
 
 
@@ -56,7 +56,7 @@ class PromptRenderer:
         self.prompt_format = prompt_format
         self.image_token_id: int = self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
         self.stop_token_id: int = self.tokenizer.convert_tokens_to_ids(STOP_TOKEN)
-        self._template_ids = lru_cache(maxsize=256)(self._render_template)
+        self._rendered: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
     def prompt_text(self, prompt: str) -> str:
         """The request as text, with a single image token, ending where the answer starts."""
@@ -66,6 +66,14 @@ class PromptRenderer:
                 messages_for(prompt), tokenize=False, add_generation_prompt=True, **thinking
             )
         )
+
+    def _template_ids(self, prompt: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Token ids before and after the image; kept, as most rows have the same prompt."""
+        if prompt not in self._rendered:
+            if len(self._rendered) >= PROMPTS_KEPT:
+                self._rendered.clear()
+            self._rendered[prompt] = self._render_template(prompt)
+        return self._rendered[prompt]
 
     def _render_template(self, prompt: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         ids = self.tokenizer(self.prompt_text(prompt), add_special_tokens=False)["input_ids"]
