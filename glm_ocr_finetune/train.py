@@ -29,6 +29,7 @@ from .training.callbacks import CURVE_FILE, SaveOnSignal
 from .training.checkpoints import name_of
 from .training.judge import Judge
 from .training.output_folder import compare, finish, is_finished, open_folder, take_over
+from .training.processes import refuse_one_process_for_many_gpus, settle_shared_weights
 from .training.run_record import arguments_with_effect, record_run, refuse_other_data
 from .training.trainer import GlmOcrTrainer, create_trainer, encoder_for
 from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
@@ -162,6 +163,9 @@ def plan(model_args: ModelArguments, data_args: DataArguments, training_args: Tr
 def resolve(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Settle what depends on more than one of the three, and refuse what contradicts itself."""
     refuse_contradiction(model_args, training_args)
+    if not (data_args.dry_run or data_args.plan):
+        refuse_one_process_for_many_gpus(training_args)
+    settle_shared_weights(training_args, reads_a_probe=data_args.probe_dataset is not None)
     if data_args.plan:
         from .planning.propose import plan_size
 
@@ -277,5 +281,6 @@ def write(trainer: GlmOcrTrainer) -> None:
     if trainer.args.process_index == 0:
         best = trainer.state.best_model_checkpoint
         kept = f" (the best checkpoint, {Path(best).name})" if best and trainer.args.load_best_model_at_end else ""
-        logger.info("saved %s%s; losses in %s", output, kept, Path(output) / CURVE_FILE)
+        drawn = Path(output) / CURVE_FILE
+        logger.info("saved %s%s%s", output, kept, f"; losses in {drawn}" if drawn.is_file() else "")
         logger.info("read with it: python inference.py --model %s --image IMAGE", output)
