@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING
 from ...errors import UserError
 from ...inputs.labels import clean_label
 from ...inputs.pdf_pages import DPI, PdfError, has_unmapped, page_path, page_texts
-from ..rows import ReadOptions, Row, make_row, store_rows
+from ..rows import ReadOptions, Row, counted, make_row, store_rows
 from .decoding import decode
 from .folders import look_into
 from .layout import PageError
-from .page_rows import counted
 from .pictures import states
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-logger = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 
 _TEXTS = (".md", ".txt")
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)?---[ \t]*(\n|\Z)", re.DOTALL)
