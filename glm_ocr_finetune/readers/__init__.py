@@ -54,15 +54,18 @@ FORMATS: dict[str, Finder] = {
     "saved": saved_splits,
     "label_studio": label_studio_splits,
     "kraken": kraken_splits,
+    "boxes": box_text_splits,
     "annotations": annotation_splits,
     "table": table_splits,
     "iam": iam_splits,
-    "boxes": box_text_splits,
     "paddleocr": label_list_splits,
     "webdataset": webdataset_splits,
     "pairs": text_pair_splits,
 }
 """Names for ``--data_format``; asked in this order, and the first that knows a path reads it."""
+
+_LOOKED_INTO = 20
+"""Folders of a folder that are looked into for a message."""
 
 _LAYOUTS = (
     "metadata.csv or metadata.jsonl with a file_name column, manifest.jsonl, train/test files or folders of "
@@ -117,11 +120,19 @@ def _local_splits(name: str, options: ReadOptions) -> Splits | None:
     path = _configured(path, options.config)
     splits = _splits_of(path, path if path.is_dir() else path.parent, options)
     if not splits:
-        alone = images_alone(path) if path.is_dir() else ""
-        if options.data_format is not None:
-            alone = f"not of --data_format {options.data_format}; {alone}"
-        raise UserError(f"{path} holds nothing to read: {alone}expected {_LAYOUTS}")
+        raise UserError(f"{path} holds nothing to read: {_what_is_there(path, options)}expected {_LAYOUTS}")
     return splits
+
+
+def _what_is_there(path: Path, options: ReadOptions) -> str:
+    """What to say of a folder or file that no reader knows, before what is expected."""
+    if options.data_format is not None:
+        return f"it is not of --data_format {options.data_format}; "
+    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir()][:_LOOKED_INTO] if path.is_dir() else []
+    readable = [folder.name for folder in folders if _splits_of(folder, folder, options)]
+    if readable:
+        return f"its folders can be read one at a time, {', '.join(readable)} (--dataset_name {path / readable[0]}); "
+    return images_alone(path) if path.is_dir() else ""
 
 
 def _configured(path: Path, config: str | None) -> Path:

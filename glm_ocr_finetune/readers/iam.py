@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NAMES = ("lines.txt", "words.txt")
+_NAMES = ("lines*.txt", "words*.txt")
 """In the order in which they are read where a folder has both."""
 _LINE = re.compile(r"(?P<id>[a-z]\d\d-\d{3}[a-z]?-\d+(?P<word>-\d+)?) (?P<state>ok|err?|prt) (?:\S+ ){6}(?P<text>.*)")
 """Six fields stand before the text: grey level, then x, y, w, h and tag of a word, or parts, x, y, w, h of a line."""
@@ -31,8 +31,8 @@ _HEAD = 100
 def iam_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
     """The one split ``train`` of an IAM list, or of a folder with lists (in ``ascii`` too); None for anything else."""
     places = [path, path / "ascii"] if path.is_dir() else []
-    files = [path] if path.is_file() and path.suffix == ".txt" else [top / name for name in _NAMES for top in places]
-    lists = [file for file in files if file.is_file() and _is_iam(file)]
+    files = [path] if path.is_file() else [file for name in _NAMES for top in places for file in sorted(top.glob(name))]
+    lists = [file for file in files if file.is_file() and file.suffix == ".txt" and _is_iam(file)]
     if not lists:
         return None
     if len(lists) > 1:

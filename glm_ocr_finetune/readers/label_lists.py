@@ -40,7 +40,7 @@ def label_list_splits(path: Path, root: Path, options: ReadOptions) -> dict[str,
     splits: dict[str, list[Path]] = {}
     for file in _lists_in(path):
         splits.setdefault(split_of(file) or "train", []).append(file)
-    return {split: partial(_read, _one_kind(files), root, options) for split, files in splits.items()} or None
+    return {split: partial(_read, files, root, options) for split, files in splits.items()} or None
 
 
 def _lists_in(folder: Path) -> list[Path]:
@@ -60,6 +60,7 @@ def _one_kind(files: list[Path]) -> list[Path]:
 
 
 def _read(files: list[Path], root: Path, options: ReadOptions) -> Dataset:
+    files = _one_kind(files)
     finder = image_finder([str(root)], options.image_folder)
     key = ("labels", [file_state(file) for file in files], str(root.absolute()), options)
     rows = store_rows((row for file in files for row in _rows(file, root, finder)), key, finder.nothing_to_say)

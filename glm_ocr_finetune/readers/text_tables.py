@@ -73,6 +73,11 @@ def _title(file: Path, sample: Sequence[Record], layout: Layout) -> str:
         return "conversations"
     if any(isinstance(label, Mapping) or '"gt_parse' in str(label) for label in labels):
         return "Donut metadata (gt_parse), JSON answers where it is not one text_sequence"
+    columns = list(sample[0].values or ())
+    if file.name.lower() == "labels.json" and columns == ["image", "text"]:
+        return "docTR labels"
+    if columns == ["filename", "words"]:
+        return "EasyOCR labels"
     return {".csv": "CSV", ".tsv": "TSV", ".txt": "a table of text", ".xlsx": "Excel", ".xlsm": "Excel"}.get(
         file.suffix.lower(), "JSON"
     )
@@ -85,6 +90,8 @@ def _layout(sample: Sequence[Record], options: ReadOptions, where: str) -> Layou
         raise UserError(
             f"{where} holds no rows; expected a JSON object a line, a JSON list of objects, or a table{first}"
         )
+    if "polygons" in kinds and "img_dimensions" in kinds:
+        raise UserError(f"{where} holds boxes without texts (docTR's detection labels): there is nothing to read")
     return find_layout(kinds, options, where)
 
 
