@@ -43,7 +43,7 @@ def demo(args: DemoArguments) -> int:
         f"({before.settings})"
     )
     image = str(after.samples[0].reading.image)
-    out.print(f"Every reading with its picture: {build_report(output)}")
+    out.print(f"Report with every line, its image and both readings: {build_report(output)}")
     out.print(f"The tuned model is in {output}. Read with it:")
     out.print(f"  glm-ocr-finetune infer --model {output} --image {image}")
     return infer(InferenceArguments(model=str(output), image=[image]))

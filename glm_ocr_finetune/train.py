@@ -13,21 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
-from .args import DataArguments, ModelArguments
+from .args import DEFAULT_PROMPT_FORMAT, DataArguments, ModelArguments
 from .data.collate import VLMDataCollator
 from .data.splits import Splits, load_splits
 from .data.survey import SetAside
 from .errors import UserError
-from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE
+from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS
 from .inputs.images import ImageError
 from .inputs.processor import load_processor
 from .inputs.prompt import PromptRenderer
+from .model.adapters import check_adapter_arguments
 from .model.checkpoint import Sidecar, read_sidecar
-from .model.loading import load_model, resolve_model_path
-from .parse import NOTHING_GIVEN, Given, show_settings
+from .model.loading import check_model, load_model, resolve_model_path
+from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
 from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import SaveOnSignal
+from .training.judge import check_metric
+from .training.model_card import write_card
 from .training.trainer import GlmOcrTrainer, create_trainer
 from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
 from .training_args import TrainingArguments
@@ -68,10 +71,11 @@ def train(
     if not data_args.dry_run:
         check_writable(training_args.output_dir)
     checkpoint = find_checkpoint(training_args)
-    set_seed(training_args.seed)  # adapters are drawn at random
-    model, processor = build_model(model_args, data_args)
+    processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
     renderer = PromptRenderer(processor, str(data_args.prompt_format))
     splits = build_data(data_args, training_args, renderer)
+    set_seed(training_args.seed)  # adapters are drawn at random
+    model = build_model(model_args, processor)
     cache = choose_cache(model, processor, splits, training_args)
     collator = VLMDataCollator(renderer, training_args.max_length, cache=cache)
     if data_args.dry_run:
@@ -91,6 +95,7 @@ def train(
         splits.train_tokens,
     )
     trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
+    trainer.data_name = data_args.dataset_name
     trainer.judge = build_judge(splits, renderer, training_args, trainer.encoder)
     probe = build_probe(data_args, renderer, training_args, trainer.encoder)
     base = read_base(trainer, checkpoint)
@@ -102,24 +107,28 @@ def train(
         facts["probe"] = read_probe_again(trainer, probe, probed, str(data_args.probe_dataset))
     if base:
         conclude(trainer, base, facts)
+        write_card(trainer, training_args.output_dir, TUNED_READINGS)
     return Path(training_args.output_dir)
 
 
 def plan(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given) -> None:
     """Show what a run would take here, or what fits on a GPU of the size that is asked for; nothing is kept."""
     from .planning.plan import show_plan
-    from .planning.propose import plan_size, propose
+    from .planning.propose import propose
+    from .planning.shapes import known_of
 
     if size := plan_size(data_args.plan):
-        path = resolve_model_path(model_args.model_name)
-        processor = load_processor(path, data_args.min_pixels, data_args.max_pixels)
-        renderer = PromptRenderer(processor, str(data_args.prompt_format))
-        propose(size, model_args, training_args, build_data(data_args, training_args, renderer), given)
+        known = known_of(model_args.model_name, data_args.min_pixels, data_args.max_pixels)
+        if known.note:
+            logger.warning("%s", known.note)
+        splits = build_data(data_args, training_args, PromptRenderer(known.processor, str(data_args.prompt_format)))
+        propose(size, model_args, training_args, splits, given, known.config)
         return
-    set_seed(training_args.seed)
-    model, processor = build_model(model_args, data_args)
+    processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
     renderer = PromptRenderer(processor, str(data_args.prompt_format))
     splits = build_data(data_args, training_args, renderer)
+    set_seed(training_args.seed)
+    model = build_model(model_args, processor)
     collator = VLMDataCollator(renderer, training_args.max_length)
     show_plan(model, model_args, training_args, splits, collator, partial(create_trainer, model, processor))
 
@@ -127,14 +136,20 @@ def plan(model_args: ModelArguments, data_args: DataArguments, training_args: Tr
 def resolve(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Settle what depends on more than one of the three, and refuse what contradicts itself."""
     refuse_contradiction(model_args, training_args)
-    if data_args.plan:
-        from .planning.propose import plan_size
-
-        plan_size(data_args.plan)
+    check_metric(training_args)
+    check_adapter_arguments(
+        model_args.use_lora,
+        model_args.lora_rank,
+        model_args.lora_alpha,
+        model_args.lora_dropout,
+        model_args.load_in_4bit and not data_args.plan,
+    )
+    if not (data_args.plan and plan_size(data_args.plan)):
+        check_model(model_args.model_name)
     training_args.settle_learning_rate(model_args.use_lora)
     if data_args.prompt_format is None:
         tuned = read_sidecar(resolve_model_path(model_args.model_name))
-        data_args.prompt_format = tuned.prompt_format if tuned else "serve"
+        data_args.prompt_format = tuned.prompt_format if tuned else DEFAULT_PROMPT_FORMAT
         why = "what the checkpoint was tuned with" if tuned else "what servers send"
         training_args.origins["prompt_format"] = why
     if data_args.eval_split is None and data_args.eval_split_size == 0 and training_args.eval_strategy != "no":
@@ -169,9 +184,9 @@ def find_checkpoint(training_args: TrainingArguments) -> str | None:
     return str(found)
 
 
-def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[Any, Glm46VProcessor]:
-    """The model and its processor, as the arguments say."""
-    return load_model(
+def build_model(model_args: ModelArguments, processor: Glm46VProcessor) -> Any:
+    """The model, as the arguments say."""
+    model, _ = load_model(
         model_args.model_name,
         load_in_4bit=model_args.load_in_4bit,
         freeze_vision_tower=model_args.freeze_vision_tower,
@@ -181,9 +196,9 @@ def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[A
         lora_target=model_args.lora_target,
         lora_alpha=model_args.lora_alpha,
         lora_dropout=model_args.lora_dropout,
-        min_pixels=data_args.min_pixels,
-        max_pixels=data_args.max_pixels,
+        processor=processor,
     )
+    return model
 
 
 def build_data(data_args: DataArguments, training_args: TrainingArguments, renderer: PromptRenderer) -> Splits:

@@ -30,6 +30,8 @@ class VLMDataCollator:
         cache: image features computed before; what is in it is not decoded.
         on_bad_image: called with a sample and the reason when its image turns out to be unreadable only now;
             the sample is left out of its batch.
+
+    ``pad_to_multiple_of`` (1: not at all) rounds the length of a batch up.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class VLMDataCollator:
         self.max_length = max_length
         self.on_bad_image = on_bad_image
         self.cache = cache
+        self.pad_to_multiple_of = 1
 
     def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """A batch of B samples with sequences padded on the right to L.
@@ -61,8 +64,9 @@ class VLMDataCollator:
             pixels.append(image)
         if not encoded:
             raise UserError("no image of a batch can be read; see the lines above for each")
-        batch = stack_inputs([one.input_ids for one in encoded], pixels, self.renderer, "right")
-        return batch | {"labels": pad([one.labels for one in encoded], IGNORED, "right")}
+        multiple = self.pad_to_multiple_of
+        batch = stack_inputs([one.input_ids for one in encoded], pixels, self.renderer, "right", multiple)
+        return batch | {"labels": pad([one.labels for one in encoded], IGNORED, "right", multiple)}
 
     def encode(self, row: Mapping[str, Any]) -> tuple[Encoded, Pixels]:
         """The training sequence and the pixels (or cached features) of one row."""

@@ -25,6 +25,7 @@ from ..folders import kept_for_later
 from ..inputs.images import ImageError, inspect_image
 from ..inputs.prompt import PromptRenderer
 from ..readers import problem_in_words
+from ..readers.rows import image_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -153,7 +154,7 @@ def _measure_row(
     if token := renderer.control_token_in(prompt):
         raise _Rejected("control_token_in_prompt", f"{token} in its prompt would reach the model as a control token")
     try:
-        size, key = inspect_image(row["image"])
+        size, key = inspect_image(image_of(row))
     except ImageError as error:
         raise _Rejected(error.reason, str(error)) from error
     return size, key, renderer.num_text_tokens(prompt, row["text"])

@@ -20,7 +20,7 @@ from ..inputs.processor import PixelBudget
 from ..inputs.prompt import PromptRenderer
 from ..readers import list_splits, load_rows
 from .measure import Measured, measure
-from .split import split_rows
+from .split import joined, split_rows
 from .survey import SetAside, Survey, survey
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ class Side:
         return self.rows.select(self.survey.kept[chosen]).with_transform(partial(_fill_prompt, prompt=self.prompt))
 
     def keys(self) -> list[bytes]:
-        return [self.measured.key(row) for row in self.survey.kept.tolist()]
+        """Equal for kept rows that belong on one side: with identical images, or cut from one page or document."""
+        groups = self.rows.select(self.survey.kept)["group"]
+        return joined([self.measured.key(row) for row in self.survey.kept.tolist()], list(groups))
 
     def set_aside(self) -> list[SetAside]:
         rejected = dict(sorted(self.survey.rejected.items()))
@@ -116,7 +118,7 @@ def load_splits(
     if evaluate and data_args.eval_split is None and data_args.eval_split_size > 0:
         train, held_out = split_rows(side.keys(), data_args.eval_split_size, seed)
         if not len(held_out):
-            notes.append("no evaluation: too few different images to hold any back (--eval_split_size)")
+            notes.append("no evaluation: too few different images or pages to hold any back (--eval_split_size)")
     splits = Splits(
         train=side.samples(train),
         evaluation=side.samples(held_out) if len(held_out) else None,
@@ -204,6 +206,8 @@ def _rows(data_args: DataArguments, split: str) -> Dataset:
         image_column=data_args.image_column,
         text_column=data_args.text_column,
         image_folder=data_args.image_folder,
+        data_format=data_args.data_format,
+        level=data_args.level,
     )
     return rows.select(range(min(len(rows), data_args.max_samples))) if data_args.max_samples else rows
 

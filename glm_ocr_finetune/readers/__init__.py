@@ -33,6 +33,8 @@ from .iam import iam_splits
 from .kraken import kraken_splits
 from .label_lists import label_list_splits
 from .label_studio import label_studio_splits
+from .pages.pdf import pdf_splits
+from .pages.reader import page_splits
 from .rows import COLUMNS, PROBLEMS, ReadOptions, problem_in_words
 from .saved import saved_splits
 from .tables import SUFFIXES, canonical_split, table_splits
@@ -42,7 +44,7 @@ from .webdataset import webdataset_splits
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["COLUMNS", "PROBLEMS", "list_splits", "load_rows", "problem_in_words"]
+__all__ = ["COLUMNS", "PROBLEMS", "list_splits", "load_rows", "local_path", "problem_in_words"]
 
 Splits = dict[str, "Callable[[], Dataset]"]
 """Split name -> function that reads its rows."""
@@ -52,6 +54,7 @@ Finder = Callable[[Path, Path, ReadOptions], "Splits | None"]
 
 FORMATS: dict[str, Finder] = {
     "saved": saved_splits,
+    "pages": page_splits,
     "label_studio": label_studio_splits,
     "kraken": kraken_splits,
     "boxes": box_text_splits,
@@ -61,6 +64,7 @@ FORMATS: dict[str, Finder] = {
     "paddleocr": label_list_splits,
     "webdataset": webdataset_splits,
     "pairs": text_pair_splits,
+    "pdf": pdf_splits,
 }
 """Names for ``--data_format``; asked in this order, and the first that knows a path reads it."""
 
@@ -69,7 +73,9 @@ _LOOKED_INTO = 20
 
 _LAYOUTS = (
     "metadata.csv or metadata.jsonl with a file_name column, manifest.jsonl, train/test files or folders of "
-    "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, a list of image<TAB>text, or NAME.gt.txt, NAME.txt or NAME.md beside images"
+    "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, PAGE XML, ALTO, hOCR, METS or "
+    "ABBYY XML with page images, a zip of these, *.pdf, a list of image<TAB>text, or NAME.gt.txt, NAME.txt or NAME.md "
+    "beside images"
 )
 
 
@@ -82,11 +88,13 @@ def load_rows(
     text_column: str | None = None,
     image_folder: str | None = None,
     data_format: str | None = None,
+    level: str | None = None,
 ) -> Dataset:
     """The rows of one split of a local file or folder, or else of a hub data set, in the neutral columns.
 
     ``split`` may be sliced and added as in ``datasets`` (``train[:10%]+test``). ``config`` is a hub
-    data set's configuration, or a sub-folder of a local one. Columns are detected (see ``columns``)
+    data set's configuration, or a sub-folder of a local one. ``level`` is what becomes a row of page
+    formats: line, region or page. Columns are detected (see ``columns``)
     unless named. Image paths are relative to ``image_folder``, when given, or to the file that names
     them, and must not leave these folders. The format is found out unless ``data_format`` names it (a
     key of ``FORMATS``).
@@ -94,8 +102,10 @@ def load_rows(
     Raises ``UserError`` when the data set, split, column or image folder does not exist, a file
     cannot be parsed, or there are no rows.
     """
-    options = ReadOptions(config, image_column, text_column, image_folder, data_format)
+    options = ReadOptions(config, image_column, text_column, image_folder, data_format, level)
     splits = _local_splits(dataset_name, options)
+    if splits is None and level is not None:
+        raise UserError(f"--level {level} is for page formats (PAGE XML, ALTO, …); leave it out for {dataset_name}")
     rows = read_hub_split(dataset_name, split, options) if splits is None else _select(splits, split, dataset_name)
     if len(rows) == 0:
         raise UserError(f"{dataset_name}: split {split!r} has no rows.")
@@ -108,15 +118,26 @@ def list_splits(dataset_name: str, config: str | None = None, data_format: str |
     return hub_splits(dataset_name, config) if splits is None else list(splits)
 
 
+def local_path(name: str, flag: str = "dataset_name") -> Path | None:
+    """The file or folder that a data set is; None when there is none and the name could be a hub id.
+
+    Raises ``UserError``, naming the flag, when it is neither.
+    """
+    path = Path(os.path.abspath(os.path.expanduser(name)))
+    if path.exists():
+        return path
+    if not name.lower().endswith(SUFFIXES) and is_hub_id(name):
+        return None
+    raise UserError(f"there is no file or folder {name!r} (--{flag}); expected one, or a hub id owner/name")
+
+
 def _local_splits(name: str, options: ReadOptions) -> Splits | None:
     """The splits of a local path; None when there is no such path and the name could be a hub id."""
     if options.data_format is not None and options.data_format not in FORMATS:
         raise UserError(f"--data_format {options.data_format} is not known; expected one of: {', '.join(FORMATS)}")
-    path = Path(os.path.abspath(os.path.expanduser(name)))
-    if not path.exists():
-        if not name.lower().endswith(SUFFIXES) and is_hub_id(name):
-            return None
-        raise UserError(f"there is no file or folder {name!r} (--dataset_name); expected one, or a hub id owner/name.")
+    path = local_path(name)
+    if path is None:
+        return None
     path = _configured(path, options.config)
     splits = _splits_of(path, path if path.is_dir() else path.parent, options)
     if not splits:

@@ -45,10 +45,19 @@ PROBLEMS = {
     "unpaired_boxes": "there are not as many texts as boxes; export as JSON, which joins them",
     "no_coordinates": "no outline is given, so there is nothing to cut out; --level page needs none",
     "invalid_record": "the line is not a JSON object, or has more cells than the header",
+    "unreadable_page": "the page file cannot be read",
+    "missing_page": "the page file that METS names does not exist",
+    "partly_transcribed": "some of its lines are not transcribed; --level line reads the others",
+    "no_lines": "the region has a text but its lines have none; --level region reads it",
+    "page_size_differs": "the image does not have the shape of its page",
+    "unknown_scale": "the coordinates are not in pixels, and the page's size is not given",
+    "shared_image": "another page of the same file has this image; of several frames the first is read",
+    "page_count": "the text beside the PDF is not of as many pages (form feeds between them)",
+    "unmapped_text": "the PDF's text layer has characters that its fonts do not map",
 }
 """Why a reader rejects a row, in words. ``missing_image`` is found again by ``images`` when a file vanishes later."""
 
-_VERSION = 4  # of the stored tables: raise it when the same files yield other rows
+_VERSION = 5  # of the stored tables: raise it when the same files yield other rows
 _BATCH = 1000
 _BATCH_BYTES = 32 << 20
 _DETAIL = 300
@@ -83,6 +92,7 @@ class ReadOptions:
     text_column: str | None = None
     image_folder: str | None = None
     data_format: str | None = None
+    level: str | None = None
 
 
 def make_row(

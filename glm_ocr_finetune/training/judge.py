@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import UserError
 from ..folders import SUMMARY_FILE, readings_file
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Comparison, Scores, ScoringSettings, compare, read_predictions, score
@@ -21,8 +23,11 @@ from ..vision.encoder import VisionEncoder
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from ..training_args import TrainingArguments
+
 logger = logging.getLogger(__name__)
 
+FORGOTTEN = "mix samples like these into the training data, or train with fewer epochs (--num_train_epochs)"
 LOGGED = {
     "cer": "corpus_cer",
     "mean_cer": "mean_cer",
@@ -31,6 +36,24 @@ LOGGED = {
     "stop_rate": "stop_rate",
     "repetition_rate": "repetition_rate",
 }
+
+
+LOSSES = ("loss", "mean_token_accuracy", "entropy")  # of TRL's trainer
+
+
+def check_metric(training_args: TrainingArguments) -> None:
+    """Raise UserError for a ``--metric_for_best_model`` that no evaluation of this run gives."""
+    metric = training_args.metric_for_best_model
+    if training_args.eval_strategy == "no" or metric is None:
+        return
+    name = metric.removeprefix("eval_")
+    if name in LOGGED and not training_args.eval_generate:
+        raise UserError(f"--metric_for_best_model {metric} needs reading; leave --eval_generate False out")
+    if name not in (*LOGGED, *LOSSES):
+        known = [f"eval_{one}" for one in ((*LOGGED, *LOSSES) if training_args.eval_generate else LOSSES)]
+        close = difflib.get_close_matches(f"eval_{name}", known, n=1)
+        meant = f"did you mean {close[0]}?" if close else f"expected one of: {', '.join(known)}"
+        raise UserError(f"--metric_for_best_model {metric} is not a metric of this run; {meant}")
 
 
 @dataclass(frozen=True)
@@ -86,13 +109,13 @@ def logged_metrics(scores: Scores, prefix: str) -> dict[str, float]:
 
 
 def summarise(
-    base: Scores, tuned: Scores, history: Sequence[Mapping[str, float]], facts: Mapping[str, Any], extra: str = ""
+    base: Scores, tuned: Scores, history: Sequence[Mapping[str, float]], facts: Mapping[str, Any]
 ) -> tuple[Comparison, dict[str, Any]]:
     """Base against tuned on the same samples, and what ``summary.json`` holds of it."""
     comparison = compare(base, tuned)
     summary = {
         "verdict": comparison.verdict,
-        "verdict_text": str(comparison) + extra,
+        "verdict_text": comparison.finding,
         "scored_with": str(base.settings),
         "settings": asdict(base.settings),
         "samples": len(base.samples),
@@ -118,9 +141,11 @@ def write_summary(summary: Mapping[str, Any], directory: Path) -> Path:
 
 
 def report_verdict(comparison: Comparison, name: str = "", may_stay: bool = False) -> None:
-    """Say base against tuned plainly; a tuned model that is not better (or, where it may stay, is worse) is a warning."""
-    line = f"{name}{comparison}"
-    if comparison.better or (may_stay and comparison.verdict != "worse"):
-        logger.info("%s", line)
-    else:
-        logger.warning("%s", line)
+    """Say base against tuned plainly, with the next step; what is not convincing is a warning.
+
+    Where the tuned model may stay as it was (the forgetting probe), only a worse one is.
+    """
+    forgotten = FORGOTTEN if comparison.verdict == "worse" else None
+    next_step = forgotten if may_stay else comparison.next_step
+    line = f"{name}{comparison.finding}" + (f". Next: {next_step}" if next_step else "")
+    logger.log(logging.WARNING if next_step else logging.INFO, "%s", line)

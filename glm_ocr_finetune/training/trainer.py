@@ -14,6 +14,7 @@ from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import seed_worker
 from trl import SFTTrainer
 
+from ..args import DEFAULT_PROMPT_FORMAT
 from ..data.batching import BatchPlan
 from ..data.collate import VLMDataCollator
 from ..errors import UserError
@@ -22,11 +23,12 @@ from ..inputs.prompt import PromptRenderer
 from ..model.checkpoint import Sidecar, carried_mtp_tensors
 from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
-from ..training_args import TrainingArguments
+from ..training_args import TrainingArguments, one_line
 from ..vision.encoder import VisionEncoder
 from .callbacks import DrawLoss, ReleaseTower
 from .forward import install
 from .judge import Judge, logged_metrics
+from .model_card import write_card
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +44,7 @@ class GlmOcrTrainer(SFTTrainer):
     """
 
     sidecar: Sidecar | None = None
+    data_name: str | None = None
     judge: Judge | None = None
     sample_lengths: np.ndarray | None = None
     encoder: VisionEncoder
@@ -60,8 +63,18 @@ class GlmOcrTrainer(SFTTrainer):
             pin_memory=args.dataloader_pin_memory,
             persistent_workers=args.dataloader_persistent_workers,
             prefetch_factor=args.dataloader_prefetch_factor,
+            multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None),
+            in_order=getattr(args, "dataloader_in_order", True),
             worker_init_fn=partial(seed_worker, num_workers=workers, rank=args.process_index),
         )
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """All evaluation samples; ``--dataloader_drop_last`` is for training."""
+        drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.args.dataloader_drop_last = drop_last
 
     def batch_plan(self) -> BatchPlan:
         """Which samples go into which batch, in every epoch."""
@@ -79,6 +92,8 @@ class GlmOcrTrainer(SFTTrainer):
             epoch=lambda: int(self.state.epoch or 0),
             rank=args.process_index,
             num_ranks=args.world_size,
+            shuffled=args.train_sampling_strategy != "sequential",
+            drop_last=args.dataloader_drop_last,
         )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -114,6 +129,11 @@ class GlmOcrTrainer(SFTTrainer):
         save_processor(self.processing_class, directory)
         if self.sidecar:
             self.sidecar.write(directory)
+        write_card(self, directory)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """The card of this package in the place of TRL's; called at each checkpoint and before a push to the hub."""
+        write_card(self, self.args.output_dir)
 
     def _is_final(self, directory: Path) -> bool:
         return directory.resolve() == Path(self.args.output_dir).resolve()
@@ -147,7 +167,7 @@ def create_trainer(
     train_dataset: Dataset,
     training_args: TrainingArguments,
     eval_dataset: Dataset | None = None,
-    prompt_format: str = "serve",
+    prompt_format: str = DEFAULT_PROMPT_FORMAT,
     collator: VLMDataCollator | None = None,
     lengths: np.ndarray | None = None,
 ) -> GlmOcrTrainer:
@@ -168,16 +188,18 @@ def create_trainer(
     if eval_dataset is None and training_args.eval_strategy != "no":
         training_args.without_evaluation("there is nothing to evaluate on")
     collator = collator or VLMDataCollator(PromptRenderer(processor, prompt_format), training_args.max_length)
+    collator.pad_to_multiple_of = training_args.pad_to_multiple_of or 1
     padding_free, training_args.padding_free = training_args.padding_free, False  # TRL refuses its own with images
-    trainer = GlmOcrTrainer(
-        model=model,
-        processing_class=processor,
-        args=training_args,
-        train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
-        data_collator=collator,
-        callbacks=[DrawLoss()],
-    )
+    with one_line({}):
+        trainer = GlmOcrTrainer(
+            model=model,
+            processing_class=processor,
+            args=training_args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            data_collator=collator,
+            callbacks=[DrawLoss()],
+        )
     training_args.padding_free = padding_free
     trainer.sample_lengths = lengths
     compute_what_is_needed(trainer, collator, padding_free)

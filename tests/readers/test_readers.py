@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from shared_data import DATA, needs_shared
 
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.inputs.images import read_size
 from glm_ocr_finetune.readers import COLUMNS, PROBLEMS, list_splits, load_rows
 
 TEXTS = ["amber", "007", "NA", "two\nlines, and a comma"]
-SHARED = Path(__file__).parents[3] / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not on this machine")
 
 
 def records(image: str = "image", text: str = "text", prefix: str = "images/") -> list[dict[str, Any]]:
@@ -574,7 +573,7 @@ def test_rows_can_be_pickled(folder: Path) -> None:
     [("formulas-im2markup", 240), ("multiscript-lines-rapidocr", 12), ("page-xml-kraken", 2), ("receipts-sroie", 40)],
 )
 def test_shared_sets(name: str, count: int) -> None:
-    rows = load_rows(str(SHARED / name), split="train")
+    rows = load_rows(str(DATA / name), split="train")
     assert len(rows) == count
     assert set(rows["problem"]) == {None}
     assert all(rows["text"])
@@ -582,7 +581,7 @@ def test_shared_sets(name: str, count: int) -> None:
 
 @needs_shared
 def test_the_official_example() -> None:
-    folder = SHARED / "chemical-cosyn-glmocr"
+    folder = DATA / "chemical-cosyn-glmocr"
     chats = load_rows(str(folder / "sharegpt.json"), split="train").to_list()
     manifest = load_rows(str(folder), split="train").to_list()
     assert [row | {"source": ""} for row in chats] == [row | {"source": ""} for row in manifest]
@@ -593,7 +592,7 @@ def test_the_official_example() -> None:
 @needs_shared
 def test_kraken_pair(tmp_path: Path) -> None:
     for name in ("000236.png", "000236.gt.txt"):
-        shutil.copy(SHARED / "page-xml-kraken" / name, tmp_path)
+        shutil.copy(DATA / "page-xml-kraken" / name, tmp_path)
     row = load_rows(str(tmp_path), split="train")[0]
     assert row["text"].startswith("ܠܐ ܡܕܡ")
     assert row["source"] == "000236.gt.txt"
