@@ -33,11 +33,12 @@ from .iam import iam_splits
 from .kraken import kraken_splits
 from .label_lists import label_list_splits
 from .label_studio import label_studio_splits
+from .pages.archives import unpack
 from .pages.pdf import pdf_splits
 from .pages.reader import page_splits
 from .rows import COLUMNS, PROBLEMS, ReadOptions, problem_in_words
 from .saved import saved_splits
-from .tables import SUFFIXES, canonical_split, table_splits
+from .tables import SUFFIXES, canonical_split, known_table_splits, table_splits
 from .text_pairs import images_alone, text_pair_splits
 from .webdataset import webdataset_splits
 
@@ -74,7 +75,7 @@ _LOOKED_INTO = 20
 _LAYOUTS = (
     "metadata.csv or metadata.jsonl with a file_name column, manifest.jsonl, train/test files or folders of "
     "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, PAGE XML, ALTO, hOCR, METS or "
-    "ABBYY XML with page images, a zip of these, *.pdf, a list of image<TAB>text, or NAME.gt.txt, NAME.txt or NAME.md "
+    "ABBYY XML with page images, *.pdf, *.xlsx, *.tar, a zip of these, a list of image<TAB>text, or NAME.gt.txt, NAME.txt or NAME.md "
     "beside images"
 )
 
@@ -165,7 +166,17 @@ def _configured(path: Path, config: str | None) -> Path:
 
 
 def _splits_of(path: Path, root: Path, options: ReadOptions) -> Splits:
-    return _splits_of_folders(path, root, options) or _splits_of_format(path, root, options)
+    splits = _splits_of_folders(path, root, options) or _splits_of_format(path, root, options)
+    if not splits and path.suffix.lower() == ".zip" and path.is_file():
+        path = _innermost(unpack(path))
+        return _splits_of(path, path, options)
+    return splits
+
+
+def _innermost(folder: Path) -> Path:
+    """The folder that a zip was made of, which often is its only entry."""
+    entries = [entry for entry in folder.iterdir() if entry.name != "__MACOSX" and not entry.name.startswith(".")]
+    return _innermost(entries[0]) if len(entries) == 1 and entries[0].is_dir() else folder
 
 
 def _splits_of_folders(path: Path, root: Path, options: ReadOptions) -> Splits:
@@ -182,8 +193,11 @@ def _is_split_name(name: str) -> bool:
 
 
 def _splits_of_format(path: Path, root: Path, options: ReadOptions) -> Splits:
-    named = options.data_format
-    finders = FORMATS.values() if named is None else [FORMATS[named]]
+    if options.data_format is not None:
+        finders = [FORMATS[options.data_format]]
+    else:
+        others = (known_table_splits if find is table_splits else find for find in FORMATS.values())
+        finders = [*others, table_splits]  # a table of unknown columns is the last guess
     return next((splits for splits in (find(path, root, options) for find in finders) if splits), {})
 
 

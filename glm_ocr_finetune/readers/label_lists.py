@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..inputs.labels import is_placeholder
 from .conversations import Turn
-from .encodings import open_text
+from .encodings import open_text, read_head
 from .json_files import IMAGE_NAME, parse_json
-from .outlined import AnnotatedPage, Outlined, is_placeholder, page_rows, polygon
+from .outlined import AnnotatedPage, Outlined, page_rows, polygon
 from .paths import ImageFinder, image_finder
 from .records import rows_of
 from .rows import ReadOptions, Row, counted, file_state, make_row, store_rows
@@ -121,16 +122,20 @@ def _outlined(piece: Any) -> Outlined:
     return Outlined(text, polygon(piece.get("points")), problem, str(text))
 
 
+def _first_lines(file: Path) -> Iterator[str]:
+    return (line for line in read_head(file).split("\n") if line.strip())
+
+
 def _mark(file: Path) -> str | None:
     """What stands between image and text, by the first line; None for any other text file."""
     if file.suffix.lower() != ".txt" or file.name.lower() in _NO_LABELS:
         return None
-    line = next((line for _, line in _numbered_lines(file)), "")
+    line = next(_first_lines(file), "")
     return next((mark for mark in "\t " if _pair(line, mark)), None)
 
 
 def _has_boxes(file: Path) -> bool:
-    pairs = (_pair(line, "\t") for _, line in _numbered_lines(file))
+    pairs = (_pair(line, "\t") for line in _first_lines(file))
     return _BOXES.match(next((pair[1] for pair in pairs if pair), "")) is not None
 
 

@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..inputs.labels import is_placeholder
 from .conversations import Turn
 from .encodings import decoded
+from .front_matter import is_turned, split_front_matter
 from .json_files import IMAGE_NAME
 from .paths import ImageFinder, image_finder
 from .records import rows_of
@@ -37,7 +39,6 @@ _PAGE_BREAK = "\f"
 
 _LOOKED_AT = 100
 """Texts of a folder whose images are looked for to find out whether it holds pairs."""
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?\n)?---[ \t]*(\r?\n|\Z)", re.DOTALL)
 
 
 def text_pair_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
@@ -71,11 +72,6 @@ def _folders(top: Path) -> Iterator[tuple[str, list[str]]]:
     for folder, subfolders, files in os.walk(top):
         subfolders[:] = sorted(name for name in subfolders if name not in _FOREIGN_FOLDERS and name[0] != ".")
         yield folder, sorted(name for name in files if not name.startswith("."))
-
-
-def without_front_matter(text: str) -> str:
-    """A Markdown text without the block of YAML that olmOCR writes above it."""
-    return text[found.end() :] if (found := _FRONT_MATTER.match(text)) else text
 
 
 def images_alone(top: Path) -> str:
@@ -125,10 +121,14 @@ class _Pairs:
             return Turn(problem="invalid_text")
         if encoding == "cp1252":
             self.older.append(path)
-        text = without_front_matter(text) if self.suffix == _MARKDOWN else text
+        block, text = split_front_matter(text.replace("\r\n", "\n")) if self.suffix == _MARKDOWN else (None, text)
+        if is_turned(block):
+            return Turn(problem="rotated_page")
         lines = [line for line in text.splitlines() if line.strip()]
         if lines and all(map(_BOXES.fullmatch, lines)):
             return Turn(problem="boxes_only")
+        if is_placeholder(text):
+            return Turn(problem="placeholder")
         pages = text.removesuffix(_PAGE_BREAK).split(_PAGE_BREAK)
         return Turn(answer=pages if len(pages) > 1 else text)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from .columns import Layout, find_layout, kinds_of_records
+from .columns import Layout, find_layout, is_known_column, kinds_of_records
 from .csv_files import is_table_of_text, read_csv
 from .json_files import read_json
 from .paths import image_finder
@@ -48,6 +48,15 @@ _SAMPLE = 1000
 def is_text_table(file: Path) -> bool:
     """Whether a file is one of these: by its suffix, and a ``.txt`` by its first line."""
     return file.suffix.lower() in _DATA_SUFFIXES or (file.suffix.lower() == ".txt" and is_table_of_text(file))
+
+
+def has_known_columns(file: Path) -> bool:
+    """Whether the first record of a file has a column that is read without being named; True where none can be read."""
+    try:
+        first = next(_records(file, file.parent), None)
+    except UserError:
+        return True
+    return first is None or first.values is None or any(map(is_known_column, first.values))
 
 
 def read_text_tables(files: list[Path], root: Path, options: ReadOptions, where: str) -> Dataset:

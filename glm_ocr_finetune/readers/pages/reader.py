@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import UserError
-from ..rows import ReadOptions, store_rows
+from ..rows import ReadOptions, counted, store_rows
 from ..tables import SUFFIXES as TABLES
 from ..tables import canonical_split
 from .archives import holds_pages as zip_holds_pages
@@ -19,7 +19,7 @@ from .archives import unpack
 from .folders import DOCUMENTS, Contents, look_into
 from .kinds import KINDS, read_pages
 from .layout import PageError
-from .page_rows import MOST_SAID, PageReader, counted
+from .page_rows import MOST_SAID, PageReader
 from .pdf import pdf_splits
 from .pictures import PictureFinder, states
 from .sources import Selection, holds_pages, look_at, select, select_by_mets
