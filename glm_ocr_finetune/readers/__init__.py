@@ -39,7 +39,7 @@ from .pages.reader import page_splits
 from .rows import COLUMNS, PROBLEMS, ReadOptions, problem_in_words
 from .saved import saved_splits
 from .tables import SUFFIXES, canonical_split, known_table_splits, table_splits
-from .text_pairs import images_alone, text_pair_splits
+from .text_pairs import ground_truth_splits, images_alone, text_pair_splits
 from .webdataset import webdataset_splits
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _splits_of_format(path: Path, root: Path, options: ReadOptions) -> Splits:
         finders = [FORMATS[options.data_format]]
     else:
         others = (known_table_splits if find is table_splits else find for find in FORMATS.values())
-        finders = [*others, table_splits]  # a table of unknown columns is the last guess
+        finders = [ground_truth_splits, *others, table_splits]  # a table of unknown columns is the last guess
     return next((splits for splits in (find(path, root, options) for find in finders) if splits), {})
 
 

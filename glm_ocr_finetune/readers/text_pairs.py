@@ -20,6 +20,7 @@ from .paths import ImageFinder, image_finder
 from .records import rows_of
 from .rows import ReadOptions, Row, counted, make_row, store_rows
 from .stems import image_of_stem, images_by_stem
+from .tables import table_splits
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -37,6 +38,7 @@ _BOXES = re.compile(r"\d+(\s+[01]?\.\d{3,}){4,}|(\d+(\.\d+)?,){8}.*")
 _PAGE_BREAK = "\f"
 
 
+_PAGE_SUFFIXES = (".xml", ".hocr")
 _LOOKED_AT = 100
 """Texts of a folder whose images are looked for to find out whether it holds pairs."""
 
@@ -45,6 +47,18 @@ def text_pair_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, 
     """The one split ``train`` of a folder that holds images and texts of one stem at any depth, or None."""
     suffix = _text_suffix(path) if path.is_dir() else None
     return {"train": partial(_read, path, root, suffix, options)} if suffix else None
+
+
+def ground_truth_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
+    """As ``text_pair_splits``, for a folder right in which ``.gt.txt`` files lie, and no table: they are the truth.
+
+    Page files in it, such as what an OCR program read, are left to ``--data_format pages`` and to a ``--level``.
+    """
+    if not path.is_dir() or options.level is not None or table_splits(path, root, options):
+        return None
+    names = (entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    has_truth = any(name.lower().endswith(_GROUND_TRUTH) for name in names)
+    return text_pair_splits(path, root, options) if has_truth else None
 
 
 def _text_suffix(top: Path) -> str | None:
@@ -93,10 +107,12 @@ class _Pairs:
     spare: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
     older: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
 
     def rows(self, top: Path) -> Iterator[Row]:
         """The rows of a folder and those below it, in the order of their names."""
         for folder, files in _folders(top):
+            self.pages += [os.path.join(folder, name) for name in files if name.lower().endswith(_PAGE_SUFFIXES)]
             self.spare |= {os.path.join(folder, image) for image in images_by_stem(files).values()}
             for name in files:
                 if _suffix(name) == self.suffix:
@@ -137,6 +153,9 @@ class _Pairs:
         spare = sorted(self.spare - self.used)
         if spare:
             logger.warning("%s without a text beside, left out, e.g. %s", counted(len(spare), "image"), spare[0])
+        if self.pages:
+            left = counted(len(self.pages), "page file")
+            logger.warning("%s not read, e.g. %s (--data_format pages reads them)", left, self.pages[0])
         if self.older:
             logger.warning("%d texts are not UTF-8: read as Windows-1252, e.g. %s", len(self.older), self.older[0])
         return False

@@ -204,3 +204,14 @@ def test_links_out_of_the_folder(tmp_path: Path) -> None:
     write(tmp_path / "set" / "a.txt", "amber")
     assert texts(tmp_path / "set") == ["path_outside_data_set"]
     assert texts(tmp_path / "set", image_folder=str(tmp_path)) == ["amber"]
+
+
+def test_ground_truth_beside_what_a_program_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pair(tmp_path, "a.png", "truth", "a.gt.txt")
+    page = '<alto><Layout><Page WIDTH="40" HEIGHT="30"><PrintSpace><TextBlock><TextLine HPOS="1" VPOS="1" WIDTH="30" '
+    page += 'HEIGHT="9"><String CONTENT="tru1h"/></TextLine></TextBlock></PrintSpace></Page></Layout></alto>'
+    write(tmp_path / "ocr" / "a.xml", page)
+    picture(tmp_path / "ocr" / "a.png")
+    assert texts(tmp_path) == ["truth"]
+    assert f"1 page file not read, e.g. {tmp_path / 'ocr' / 'a.xml'} (--data_format pages reads them)" in caplog.text
+    assert texts(tmp_path, data_format="pages") == ["tru1h"]
