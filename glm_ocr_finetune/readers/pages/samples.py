@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..outlined import is_placeholder
+from ...inputs.labels import is_placeholder
 from .layout import Line, Page, Polygon, Region
 
 _MOST_MISSING = 0.1
