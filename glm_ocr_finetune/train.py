@@ -25,7 +25,7 @@ from .inputs.processor import PixelBudget, load_processor
 from .inputs.prompt import PromptRenderer
 from .model.adapters import check_adapter_arguments
 from .model.checkpoint import read_sidecar
-from .model.loading import check_model, load_model, resolve_model_path
+from .model.loading import check_model, is_tiny_model, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
 from .planning.lengths import fitting_of
 from .ranks import is_main_process
@@ -187,7 +187,7 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
     )
     if not (data_args.plan and plan_size(data_args.plan)):
         check_model(model_args.model_name)
-    training_args.settle_learning_rate(model_args.use_lora)
+    training_args.settle_learning_rate(model_args.use_lora, is_tiny_model(model_args.model_name))
     tuned = read_sidecar(resolve_model_path(model_args.model_name))
     if tuned and data_args.prompt is None:
         data_args.prompt = tuned.prompt
