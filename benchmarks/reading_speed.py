@@ -1,6 +1,6 @@
 """How fast are images read: in a folder against one after another, and in an evaluation against bare `generate`?
 
-    python benchmarks/reading_speed.py --dataset_name glm_ocr_finetune/assets/demo
+    python -m benchmarks.reading_speed --dataset_name glm_ocr_finetune/assets/demo
 
 prints two ratios, each the median of alternating rounds with the smallest and the largest:
 

@@ -25,7 +25,7 @@ from glm_ocr_finetune.metrics import score
 from glm_ocr_finetune.model.checkpoint import stored_as
 from glm_ocr_finetune.model.loading import load_model
 from glm_ocr_finetune.reading.samples import read_samples
-from glm_ocr_finetune.train import create_trainer
+from glm_ocr_finetune.training.trainer import create_trainer
 from glm_ocr_finetune.training_args import TrainingArguments
 
 SEEDS = range(3)

@@ -7,7 +7,7 @@ Start a server on a checkpoint of this project first, for instance
 
 then, with the lines of a data set:
 
-    python benchmarks/vllm_agreement.py --model tiny --dataset_name DATA --server http://127.0.0.1:8000
+    python -m benchmarks.vllm_agreement --model tiny --dataset_name DATA --server http://127.0.0.1:8000
 
 It prints how many of the answers have equal token ids, and the share of drafted tokens that vLLM accepted.
 """

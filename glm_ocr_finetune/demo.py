@@ -43,7 +43,7 @@ def demo(args: DemoArguments) -> int:
         f"({before.settings})"
     )
     image = str(after.samples[0].reading.image)
-    out.print(f"Every reading with its picture: {build_report(output)}")
+    out.print(f"Report with every line, its image and both readings: {build_report(output)}")
     out.print(f"The tuned model is in {output}. Read with it:")
     out.print(f"  glm-ocr-finetune infer --model {output} --image {image}")
     return infer(InferenceArguments(model=str(output), image=[image]))
@@ -53,6 +53,7 @@ def training_arguments(args: DemoArguments) -> TrainingArguments:
     """The recipe of the demo, found by trial on the tiny model; it is none for the real checkpoint."""
     return TrainingArguments(
         output_dir=args.output_dir,
+        overwrite_output_dir=args.output_dir == DemoArguments().output_dir,  # what the demo left there before
         num_train_epochs=8,
         learning_rate=3e-3 if args.use_lora else 1e-3,
         per_device_train_batch_size=8,

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Column, Table
 
-from .args import DEFAULT_PROMPT, DataArguments, EvaluateArguments
+from .args import DEFAULT_PROMPT, DEFAULT_PROMPT_FORMAT, DataArguments, EvaluateArguments
 from .data.samples import sample_of
 from .data.splits import Splits, default_split, load_splits
 from .errors import UserError
@@ -35,6 +35,7 @@ HEADLINES = {
     "stop_rate": "stops",
     "repetition_rate": "loops",
 }
+MOST_GROUPS = 20  # lines of the table for one kind of group; a file a page makes hundreds, which are in scores.json
 TASK_HEADLINES = {"teds": "TEDS", "teds_structure": "TEDS structure", "formula_edit_distance": "formula edits"}
 
 
@@ -42,7 +43,7 @@ def evaluate(args: EvaluateArguments) -> int:
     """Score and print. Returns the exit code; under torchrun all ranks read, and the first one scores and writes."""
     settings = ScoringSettings(args.text_normalisation, args.cer_unit)  # type: ignore[arg-type]
     if not args.dataset_name and not args.predictions:
-        raise UserError("--dataset_name is required, or --predictions with a 'text' of its own in each line")
+        raise UserError("--dataset_name is required, unless each line of --predictions has its own 'text'")
     output = Path(args.output_dir)
     join_ranks()
     predictions = _predictions(args, output)
@@ -67,11 +68,11 @@ def _device_map(args: EvaluateArguments) -> str:
 
 def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
     if args.predictions and args.find_label_errors:
-        raise UserError("--find_label_errors True asks the model itself; leave --predictions out")
+        raise UserError("--find_label_errors True needs a model to read with: give --model instead of --predictions")
     if args.predictions and not args.dataset_name:
         return _paired(args, None, output)
     if args.predictions:
-        renderer = PromptRenderer(_any_processor(), args.prompt_format or "serve")
+        renderer = PromptRenderer(_any_processor(), args.prompt_format or DEFAULT_PROMPT_FORMAT)
         samples = _load(args, renderer, DEFAULT_PROMPT if args.prompt is None else args.prompt, output)
         truths = [reading_of(sample_of(row)) for row in samples.train]
         return _paired(args, truths, output)
@@ -100,7 +101,7 @@ def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits:
     if args.find_label_errors:
         suspects = find_suspects(model, renderer, splits.train, readings, args.batch_size or 8)
         if is_main_process():
-            logger.info("labels by doubt, the most suspect first, in %s", write_suspects(suspects, output))
+            logger.info("labels ranked by suspicion, most suspicious first: %s", write_suspects(suspects, output))
     return readings
 
 
@@ -125,21 +126,13 @@ def _any_processor() -> Any:
 def _load(args: EvaluateArguments, renderer: PromptRenderer, prompt: str, output: Path) -> Splits:
     """The samples to be judged on; rows that cannot be used are told and listed in ``output``."""
     split = args.split or default_split(str(args.dataset_name), args.dataset_config)
-    data_args = DataArguments(
-        dataset_name=args.dataset_name,
-        dataset_config=args.dataset_config,
-        image_folder=args.image_folder,
-        image_column=args.image_column,
-        text_column=args.text_column,
-        train_split=split,
-        max_samples=args.max_samples,
-        prompt=prompt,
-    )
+    data_args = DataArguments.of(args, train_split=split, prompt=prompt)
     splits = load_splits(data_args, renderer, max_length=None, seed=0, evaluate=False)
     if splits.set_aside and is_main_process():
         output.mkdir(parents=True, exist_ok=True)
         file = splits.write_set_aside(output)
-        logger.warning("set aside: %s; listed in %s", splits.set_aside_by_reason(), file)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
+        logger.warning("set aside: %s; listed in %s", reasons, file)
     return splits
 
 
@@ -154,13 +147,13 @@ def show_scores(scores: Scores) -> None:
 
 
 def _summary(scores: Scores, columns: Mapping[str, str]) -> Table:
-    """Some figures of all samples, and by prompt and by source where there are several and any figure is defined."""
+    """Some figures of all samples, and by prompt and by source where there are a few and any figure is defined."""
     table = Table(Column("", overflow="fold"))
     for title in ("count", *columns.values()):
         table.add_column(title, no_wrap=True)
     rows = {"all": scores.overall}
     for name, groups in (("prompt", scores.by_prompt), ("source", scores.by_source)):
-        if len(groups) > 1:
+        if 1 < len(groups) <= MOST_GROUPS:
             rows |= {f"{name} {key}": group for key, group in groups.items()}
     for name, group in rows.items():
         if any(group.values[column] is not None for column in columns):

@@ -7,29 +7,35 @@ import logging
 import shlex
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
-from .args import DataArguments, ModelArguments
+from .args import DEFAULT_PROMPT_FORMAT, DataArguments, ModelArguments
 from .data.collate import VLMDataCollator
 from .data.splits import Splits, load_splits
 from .data.survey import SetAside
 from .errors import UserError
-from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE
+from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS
 from .inputs.images import ImageError
 from .inputs.processor import PixelBudget, load_processor
 from .inputs.prompt import PromptRenderer
+from .model.adapters import check_adapter_arguments
 from .model.checkpoint import read_sidecar
-from .model.loading import is_tiny_model, load_model, resolve_model_path
-from .parse import NOTHING_GIVEN, Given, show_settings
+from .model.loading import check_model, is_tiny_model, load_model, resolve_model_path
+from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
 from .planning.lengths import fitting_of
 from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import SaveOnSignal
+from .training.checkpoints import name_of
+from .training.judge import Judge, check_metric
+from .training.model_card import write_card
+from .training.output_folder import compare, finish, is_finished, open_folder, take_over
+from .training.run_record import arguments_with_effect, record_run, refuse_other_data
 from .training.sidecar import describe
 from .training.trainer import GlmOcrTrainer, create_trainer, encoder_for
 from .training.verdict import build_judge, build_probe, conclude, read_base
@@ -68,22 +74,20 @@ def train(
     if data_args.plan:
         plan(model_args, data_args, training_args, given)
         return None
-    if not data_args.dry_run:
-        check_writable(training_args.output_dir)
-    checkpoint = find_checkpoint(training_args)
+    if data_args.dry_run:
+        dry_run(model_args, data_args, training_args)
+        return None
+    check_writable(training_args.output_dir)
+    checkpoint = open_folder(training_args, model_args.model_name)
+    arguments = arguments_with_effect(model_args, data_args, training_args)
+    earlier = compare(arguments, training_args, checkpoint)
     if checkpoint:
         keep_lengths(checkpoint, data_args, training_args)
-    set_seed(training_args.seed)  # adapters are drawn at random
-    model, processor = build_model(model_args, data_args)
-    renderer = PromptRenderer(processor, str(data_args.prompt_format))
-    splits = build_data(model_args, data_args, training_args, renderer)
-    cache = choose_cache(model, processor, splits, training_args)
-    collator = VLMDataCollator(renderer, training_args.max_length, cache=cache)
-    if data_args.dry_run:
-        from .planning.dry_run import show
-
-        show(model, splits, collator, training_args)
-        return None
+    model, processor, splits, collator = build(model_args, data_args, training_args)
+    record = record_run(arguments, training_args.world_size, model, splits, earlier)
+    if checkpoint and earlier:
+        refuse_other_data(earlier, record, checkpoint)
+    take_over(training_args, record, checkpoint)
     report_data(splits, training_args)
     encoder = encoder_for(model, collator)
     trainer = create_trainer(
@@ -98,31 +102,74 @@ def train(
         encoder,
         describe(model_args, data_args, training_args, splits.train),
         build_judge(splits, collator.renderer, training_args, encoder),
+        record,
     )
-    probe = build_probe(data_args, renderer, training_args, encoder)
+    trainer.data_name = data_args.dataset_name
+    if checkpoint and is_finished(trainer):
+        return Path(training_args.output_dir)
+    probe = build_probe(data_args, collator.renderer, training_args, encoder)
+    tune(trainer, probe, checkpoint, model_args, data_args)
+    finish(trainer)
+    return Path(training_args.output_dir)
+
+
+def build(
+    model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments
+) -> tuple[Any, Glm46VProcessor, Splits, VLMDataCollator]:
+    """Model and processor, samples, and what makes batches of them."""
+    processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
+    renderer = PromptRenderer(processor, str(data_args.prompt_format))
+    splits = build_data(model_args, data_args, training_args, renderer)
+    set_seed(training_args.seed)  # adapters are drawn at random
+    model = build_model(model_args, processor)
+    cache = choose_cache(model, processor, splits, training_args)
+    return model, processor, splits, VLMDataCollator(renderer, training_args.max_length, cache=cache)
+
+
+def dry_run(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
+    """Build everything and show it; nothing is trained or written."""
+    from .planning.dry_run import show
+
+    model, _, splits, collator = build(model_args, data_args, training_args)
+    show(model, splits, collator, training_args)
+
+
+def tune(
+    trainer: GlmOcrTrainer,
+    probe: Judge | None,
+    checkpoint: Path | None,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+) -> None:
+    """Read with the base, train, write the result, and compare it with the base."""
     before = read_base(trainer, probe, model_args.model_name, resumed=checkpoint is not None)
-    run(trainer, collator, checkpoint)
+    run(trainer, checkpoint)
     write(trainer)
     facts: dict[str, Any] = {"model": model_args.model_name, "data set": data_args.dataset_name}
     conclude(trainer, probe, before, facts | ({"probe": data_args.probe_dataset} if probe else {}))
-    return Path(training_args.output_dir)
+    if before:
+        write_card(trainer, trainer.args.output_dir, TUNED_READINGS)
 
 
 def plan(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given) -> None:
     """Show what a run would take here, or what fits on a GPU of the size that is asked for; nothing is kept."""
     from .planning.plan import show_plan
-    from .planning.propose import plan_size, propose
+    from .planning.propose import propose
+    from .planning.shapes import known_of
 
     if size := plan_size(data_args.plan):
-        path = resolve_model_path(model_args.model_name)
-        processor = load_processor(path, data_args.min_pixels, data_args.max_pixels)
-        renderer = PromptRenderer(processor, str(data_args.prompt_format))
-        propose(size, model_args, training_args, build_data(model_args, data_args, training_args, renderer), given)
+        known = known_of(model_args.model_name, data_args.min_pixels, data_args.max_pixels)
+        if known.note:
+            logger.warning("%s", known.note)
+        renderer = PromptRenderer(known.processor, str(data_args.prompt_format))
+        splits = build_data(model_args, data_args, training_args, renderer)
+        propose(size, model_args, training_args, splits, given, known.config)
         return
-    set_seed(training_args.seed)
-    model, processor = build_model(model_args, data_args)
+    processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
     renderer = PromptRenderer(processor, str(data_args.prompt_format))
     splits = build_data(model_args, data_args, training_args, renderer)
+    set_seed(training_args.seed)
+    model = build_model(model_args, processor)
     collator = VLMDataCollator(renderer, training_args.max_length)
     show_plan(model, model_args, training_args, splits, collator, partial(create_trainer, model, processor))
 
@@ -130,17 +177,23 @@ def plan(model_args: ModelArguments, data_args: DataArguments, training_args: Tr
 def resolve(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Settle what depends on more than one of the three, and refuse what contradicts itself."""
     refuse_contradiction(model_args, training_args)
-    if data_args.plan:
-        from .planning.propose import plan_size
-
-        plan_size(data_args.plan)
+    check_metric(training_args)
+    check_adapter_arguments(
+        model_args.use_lora,
+        model_args.lora_rank,
+        model_args.lora_alpha,
+        model_args.lora_dropout,
+        model_args.load_in_4bit and not data_args.plan,
+    )
+    if not (data_args.plan and plan_size(data_args.plan)):
+        check_model(model_args.model_name)
     training_args.settle_learning_rate(model_args.use_lora, is_tiny_model(model_args.model_name))
     tuned = read_sidecar(resolve_model_path(model_args.model_name))
     if tuned and data_args.prompt is None:
         data_args.prompt = tuned.prompt
         training_args.origins["prompt"] = "what the checkpoint was tuned with"
     if data_args.prompt_format is None:
-        data_args.prompt_format = tuned.prompt_format if tuned else "serve"
+        data_args.prompt_format = tuned.prompt_format if tuned else DEFAULT_PROMPT_FORMAT
         why = "what the checkpoint was tuned with" if tuned else "what servers send"
         training_args.origins["prompt_format"] = why
     if data_args.eval_split is None and data_args.eval_split_size == 0 and training_args.eval_strategy != "no":
@@ -157,25 +210,7 @@ def check_writable(directory: str) -> None:
         raise UserError(f"--output_dir {directory} cannot be written: {error.strerror}; choose another") from error
 
 
-def find_checkpoint(training_args: TrainingArguments) -> str | None:
-    """The checkpoint directory that ``--resume_from_checkpoint`` means: a path, or True for the newest."""
-    from transformers.trainer_utils import get_last_checkpoint
-
-    asked = str(training_args.resume_from_checkpoint or "")
-    if asked.lower() in ("", "false", "none"):
-        return None
-    output = Path(training_args.output_dir)
-    found = get_last_checkpoint(str(output)) if asked.lower() == "true" and output.is_dir() else asked
-    if not found or not (Path(found) / "trainer_state.json").is_file():
-        have = sorted(path.name for path in output.glob("checkpoint-*")) if output.is_dir() else []
-        raise UserError(
-            f"--resume_from_checkpoint {asked}: no checkpoint there (trainer_state.json is missing); "
-            f"{output} has: {', '.join(have) or 'none'}"
-        )
-    return str(found)
-
-
-def keep_lengths(checkpoint: str, data_args: DataArguments, training_args: TrainingArguments) -> None:
+def keep_lengths(checkpoint: Path, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Take longest sequence and pixel budget from the run that is resumed, whatever would be settled here."""
     began = read_sidecar(checkpoint)
     if began and began.max_length and not training_args.gave_max_length:
@@ -187,9 +222,9 @@ def keep_lengths(checkpoint: str, data_args: DataArguments, training_args: Train
         data_args.min_pixels = data_args.min_pixels or budget.min_pixels
 
 
-def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[Any, Glm46VProcessor]:
-    """The model and its processor, as the arguments say."""
-    return load_model(
+def build_model(model_args: ModelArguments, processor: Glm46VProcessor) -> Any:
+    """The model, as the arguments say."""
+    model, _ = load_model(
         model_args.model_name,
         load_in_4bit=model_args.load_in_4bit,
         freeze_vision_tower=model_args.freeze_vision_tower,
@@ -199,9 +234,9 @@ def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[A
         lora_target=model_args.lora_target,
         lora_alpha=model_args.lora_alpha,
         lora_dropout=model_args.lora_dropout,
-        min_pixels=data_args.min_pixels,
-        max_pixels=data_args.max_pixels,
+        processor=processor,
     )
+    return model
 
 
 def build_data(
@@ -234,24 +269,38 @@ def report_data(splits: Splits, training_args: TrainingArguments) -> None:
         logger.warning("set aside: %s; listed in %s", reasons, file)
 
 
-def run(trainer: GlmOcrTrainer, collator: VLMDataCollator, checkpoint: str | None) -> None:
-    """Train, from a checkpoint when given. Raises Interrupted when a signal ended it early."""
+def run(trainer: GlmOcrTrainer, checkpoint: Path | None) -> None:
+    """Train, from a checkpoint when given.
+
+    Raises:
+        Interrupted: a signal ended it early, after a checkpoint was saved.
+        Diverged: the loss, the gradient or the weights are no numbers any more.
+    """
     on_signal = SaveOnSignal()
     trainer.add_callback(on_signal)
-    collator.on_bad_image = _append_to(Path(trainer.args.output_dir) / SET_ASIDE_FILE)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    if on_signal.received is not None:
-        saved = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
-        raise Interrupted(on_signal.received, str(saved))
+    trainer.data_collator.on_bad_image = ListedIn(Path(trainer.args.output_dir) / SET_ASIDE_FILE)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        on_signal.restore()
+    trainer.divergence.raise_if_diverged(float(trainer.args.learning_rate))
+    if on_signal.stopped_by is not None:
+        saved = Path(trainer.args.output_dir) / name_of(trainer.state.global_step)
+        raise Interrupted(on_signal.stopped_by, str(saved))
 
 
-def _append_to(file: Path) -> Any:
-    def append(sample: Mapping[str, Any], error: ImageError) -> None:
+@dataclass(frozen=True)
+class ListedIn:
+    """Lists a sample whose image turns out to be unreadable, once; data-loading workers do so too."""
+
+    file: Path
+
+    def __call__(self, sample: Mapping[str, Any], error: ImageError) -> None:
         row = SetAside(str(sample.get("source", "")), error.reason, str(error))
-        with file.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
-
-    return append
+        line = json.dumps(asdict(row), ensure_ascii=False) + "\n"
+        if not self.file.is_file() or line not in self.file.read_text(encoding="utf-8"):
+            with self.file.open("a", encoding="utf-8") as handle:
+                handle.write(line)
 
 
 def write(trainer: GlmOcrTrainer) -> None:

@@ -27,6 +27,8 @@ LAYERS = (
     {"inputs"},
     {"parse"},
     {"training_args"},
+    {"argument_checks"},
+    {"sft_arguments", "near_misses"},
     {"args"},
     {"charts", "folders", "network", "ranks"},
     {"errors"},

@@ -23,9 +23,9 @@ import numpy as np
 
 from ..folders import kept_for_later
 from ..inputs.images import ImageError, inspect_image
-from ..inputs.labels import clean_label
 from ..inputs.prompt import PromptRenderer
-from ..readers import PROBLEMS
+from ..readers import problem_in_words
+from ..readers.rows import image_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -149,19 +149,15 @@ def _measure_row(
 ) -> tuple[tuple[int, int], bytes, int]:
     """(height, width) and content key of a row's image, and the tokens of its text."""
     if row["problem"]:
-        path = (row["image"] or {}).get("path") or ""
-        raise _Rejected(row["problem"], ": ".join(filter(None, (path, PROBLEMS[row["problem"]]))))
-    label = clean_label(row["text"])
-    if label.text is None:
-        raise _Rejected(str(label.reason))
+        raise _Rejected(row["problem"], problem_in_words(row))
     prompt = row["prompt"] or default_prompt
     if token := renderer.control_token_in(prompt):
         raise _Rejected("control_token_in_prompt", f"{token} in its prompt would reach the model as a control token")
     try:
-        size, key = inspect_image(row["image"])
+        size, key = inspect_image(image_of(row))
     except ImageError as error:
         raise _Rejected(error.reason, str(error)) from error
-    return size, key, renderer.num_text_tokens(prompt, label.text)
+    return size, key, renderer.num_text_tokens(prompt, row["text"])
 
 
 # What is kept on disk

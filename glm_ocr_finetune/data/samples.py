@@ -9,8 +9,10 @@ from typing import Any
 from ..args import DEFAULT_PROMPT
 from ..errors import UserError
 from ..inputs.images import AnyImage, read_size
+from ..inputs.labels import clean_label
 from ..inputs.prompt import messages_for
 from ..readers.columns import TEXT_COLUMNS
+from ..readers.rows import image_of
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Sample:
     Attributes:
         size: (height, width) in pixels of the upright image; None when it was not surveyed.
         key: 16 bytes that are equal for identical images; None when it was not surveyed.
+        group: the page or document that it was cut from; None when nothing is known of it.
     """
 
     image: AnyImage
@@ -28,6 +31,7 @@ class Sample:
     source: str
     size: tuple[int, int] | None = None
     key: bytes | None = None
+    group: str | None = None
 
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels; read from the image's header where the survey has not. Raises ImageError."""
@@ -38,9 +42,10 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
     """The sample of a row of :class:`~.splits.Splits`, or of one that :func:`format_for_vlm` made."""
     if "completion" in row:
         prompt, answer = (_texts_of(row[name]) for name in ("prompt", "completion"))
-        return Sample(row["images"][0], answer, prompt, str(row.get("source", "a sample")))
+        source = str(row.get("source", "a sample"))
+        return Sample(row["images"][0], answer, prompt, source, group=row.get("group"))
     size = (row["height"], row["width"]) if row.get("height") else None
-    return Sample(row["image"], row["text"], row["prompt"], row["source"], size, row.get("key"))
+    return Sample(image_of(row), row["text"], row["prompt"], row["source"], size, row.get("key"), row.get("group"))
 
 
 def _texts_of(messages: list[dict[str, Any]]) -> str:
@@ -56,18 +61,21 @@ def format_for_vlm(sample: Mapping[str, Any], prompt: str = DEFAULT_PROMPT) -> d
             ``readers.columns.TEXT_COLUMNS``); its own ``prompt`` wins over the argument.
 
     Returns:
-        ``images`` (a list of one image as found), ``prompt`` and ``completion`` (one chat message each), and
-        ``source`` where the row has one.
+        ``images`` (a list of one image as found, with its ``region`` where the row has one), ``prompt`` and
+        ``completion`` (one chat message each), and ``source`` and ``group`` where the row has them.
 
     Raises:
         UserError: no image or no transcription is there. A label of 0 or "0" is a transcription.
     """
-    label = next((sample[name] for name in TEXT_COLUMNS if sample.get(name) is not None), None)
-    if label is None or sample.get("image") is None:
+    found = next((sample[name] for name in TEXT_COLUMNS if sample.get(name) is not None), None)
+    if found is None or sample.get("image") is None:
         raise UserError(f"a sample needs 'image' and one of {', '.join(TEXT_COLUMNS)}; found: {', '.join(sample)}")
+    label = clean_label(found)
+    if label.text is None:
+        raise UserError(f"a sample's label {str(found)[:40]!r} is no transcription: {label.reason}")
     row = {
-        "images": [sample["image"]],
+        "images": [image_of(sample)],
         "prompt": messages_for(sample.get("prompt") or prompt),
-        "completion": [{"role": "assistant", "content": [{"type": "text", "text": str(label)}]}],
+        "completion": [{"role": "assistant", "content": [{"type": "text", "text": label.text}]}],
     }
-    return row | ({"source": sample["source"]} if "source" in sample else {})
+    return row | {name: sample[name] for name in ("source", "group") if name in sample}

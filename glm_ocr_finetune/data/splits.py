@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from ..inputs.prompt import PromptRenderer
 from ..readers import list_splits, load_rows
 from .lengths import Fitted, Shapes, fit
 from .measure import Measured, measure
-from .split import split_rows
+from .split import joined, split_rows
 from .survey import SetAside, Survey, shapes_of, survey
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ class Splits:
         train_tokens, evaluation_tokens: sequence length of each sample, int32.
         train_image_tokens, evaluation_image_tokens: how many of them are image tokens, int32.
         fitted: the pixel budget and the longest sequence that all of them are under.
-        fingerprint: equal for equal texts, prompts and images of both sides, in the same order.
     """
 
     train: Dataset
@@ -52,14 +50,6 @@ class Splits:
     fitted: Fitted
     set_aside: list[SetAside] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def fingerprint(self) -> str:
-        digest = blake2b(digest_size=16)
-        for side in filter(None, (self.train, self.evaluation)):
-            for batch in side.with_format(None).select_columns(["text", "prompt", "key"]).iter(1000):
-                digest.update(repr(batch).encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()
 
     def set_aside_by_reason(self) -> dict[str, int]:
         return dict(Counter(row.reason for row in self.set_aside).most_common())
@@ -88,7 +78,9 @@ class Side:
         return self.rows.select(self.survey.kept[chosen]).with_transform(partial(_fill_prompt, prompt=self.prompt))
 
     def keys(self) -> list[bytes]:
-        return [self.measured.key(row) for row in self.survey.kept.tolist()]
+        """Equal for kept rows that belong on one side: with identical images, or cut from one page or document."""
+        groups = self.rows.select(self.survey.kept)["group"]
+        return joined([self.measured.key(row) for row in self.survey.kept.tolist()], list(groups))
 
     def set_aside(self) -> list[SetAside]:
         rejected = dict(sorted(self.survey.rejected.items()))
@@ -130,7 +122,7 @@ def load_splits(
     if evaluate and data_args.eval_split is None and data_args.eval_split_size > 0:
         train, held_out = split_rows(side.keys(), data_args.eval_split_size, seed)
         if not len(held_out):
-            notes.append("no evaluation: too few different images to hold any back (--eval_split_size)")
+            notes.append("no evaluation: too few different images or pages to hold any back (--eval_split_size)")
     splits = Splits(
         train=side.samples(train),
         evaluation=side.samples(held_out) if len(held_out) else None,
@@ -170,7 +162,9 @@ def check_data_arguments(data_args: DataArguments) -> None:
 
 def load_other(data_args: DataArguments, dataset_name: str, renderer: PromptRenderer, max_length: int | None) -> Splits:
     """The samples of another data set (a probe, a replay), with columns of its own: its test split, else another."""
-    other = DataArguments(dataset_name=dataset_name, train_split=default_split(dataset_name), prompt=data_args.prompt)
+    other = DataArguments(
+        dataset_name=dataset_name, train_split=default_split(dataset_name), prompt=data_args.default_prompt
+    )
     return load_splits(other, renderer, max_length, seed=0, evaluate=False)
 
 
@@ -184,7 +178,7 @@ def _mix_in_replay(splits: Splits, data_args: DataArguments, renderer: PromptRen
     """Add ``replay_ratio`` samples of the replay data set for each training sample, repeated where they are too few."""
     name = str(data_args.replay_dataset)
     trained = "train" if "train" in list_splits(name) else list_splits(name)[0]
-    replay_args = DataArguments(dataset_name=name, train_split=trained, prompt=data_args.prompt)
+    replay_args = DataArguments(dataset_name=name, train_split=trained, prompt=data_args.default_prompt)
     as_it_is = partial(fit, max_length=splits.fitted.max_length, may_lower=False)
     replay = load_splits(replay_args, renderer, None, seed, evaluate=False, fitting=as_it_is)
     wanted = max(1, round(data_args.replay_ratio * len(splits.train)))
@@ -221,6 +215,8 @@ def _rows(data_args: DataArguments, split: str) -> Dataset:
         image_column=data_args.image_column,
         text_column=data_args.text_column,
         image_folder=data_args.image_folder,
+        data_format=data_args.data_format,
+        level=data_args.level,
     )
     return rows.select(range(min(len(rows), data_args.max_samples))) if data_args.max_samples else rows
 

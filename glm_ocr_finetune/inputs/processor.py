@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
+from ..errors import UserError, first_line
+from ..network import only_local
 from .geometry import FRAMES, PIXELS_PER_TOKEN
 from .images import num_image_tokens
 
@@ -35,10 +36,18 @@ class PixelBudget:
 def load_processor(
     model_path: str | Path, min_pixels: int | None = None, max_pixels: int | None = None
 ) -> Glm46VProcessor:
-    """The processor of a checkpoint, with its pixel budget changed where one is given."""
+    """The processor of a checkpoint, with its pixel budget changed where one is given.
+
+    Raises:
+        UserError: there is none, or no image could meet the budget.
+    """
     from transformers import AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(model_path, trust_remote_code=False)
+    options = {"trust_remote_code": False, "local_files_only": only_local(str(model_path))}
+    try:
+        processor = AutoProcessor.from_pretrained(model_path, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{model_path} holds no processor that can be read: {first_line(error)}") from error
     set_pixel_budget(processor, min_pixels, max_pixels)
     return processor
 

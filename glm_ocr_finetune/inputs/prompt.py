@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from ..args import PROMPT_FORMATS
+from ..args import DEFAULT_PROMPT_FORMAT, PROMPT_FORMATS
 from ..errors import UserError
 from .special_tokens import IMAGE_TOKEN, STOP_TOKEN
 
@@ -50,7 +50,7 @@ class PromptRenderer:
             ``no_think`` is its ``enable_thinking=False`` prompt.
     """
 
-    def __init__(self, processor: Glm46VProcessor, prompt_format: str = "serve") -> None:
+    def __init__(self, processor: Glm46VProcessor, prompt_format: str = DEFAULT_PROMPT_FORMAT) -> None:
         if prompt_format not in PROMPT_FORMATS:
             raise UserError(f"--prompt_format is {prompt_format!r}; it must be one of: {', '.join(PROMPT_FORMATS)}")
         self.processor = processor
@@ -64,7 +64,7 @@ class PromptRenderer:
 
     def prompt_text(self, prompt: str) -> str:
         """The request as text, with a single image token, ending where the answer starts."""
-        thinking = {} if self.prompt_format == "serve" else {"enable_thinking": False}
+        thinking = {} if self.prompt_format == DEFAULT_PROMPT_FORMAT else {"enable_thinking": False}
         return str(
             self.processor.apply_chat_template(
                 messages_for(prompt), tokenize=False, add_generation_prompt=True, **thinking

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..args import DEFAULT_PROMPT
 from ..errors import UserError
-from ..network import hub_resolves
+from ..network import only_local
 from .mtp import read_mtp_tensors
 
 if TYPE_CHECKING:
@@ -90,11 +90,10 @@ def model_file(model: str | Path, name: str) -> Path | None:
     """A small file of a checkpoint directory or of a hub id; None where it is not there."""
     if Path(model).exists():
         return file if (file := Path(model) / name).is_file() else None
-    from huggingface_hub.constants import ENDPOINT
     from transformers.utils import cached_file
 
     try:
-        found = cached_file(str(model), name, local_files_only=not hub_resolves(ENDPOINT))
+        found = cached_file(str(model), name, local_files_only=only_local(str(model)))
     except OSError:
         return None  # whether there is such a model at all is told when its configuration is loaded
     return Path(found) if found else None

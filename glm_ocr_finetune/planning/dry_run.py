@@ -36,10 +36,10 @@ def show(model: Any, splits: Splits, collator: VLMDataCollator, training_args: T
     show_samples(out, splits, training_args.max_length)
     size = min(training_args.per_device_train_batch_size, len(splits.train))
     batch = collator([splits.train[index] for index in range(size)])
-    show_batch(out, batch, collator)
+    show_batch(out, batch, collator, training_args.padding_free)
     if not bool((batch["labels"] != IGNORED).any(dim=1).all()):
         raise UserError("a sample of the first batch has no trained token; its label is empty after cleaning")
-    out.print("dry run: the batch is sound; nothing was trained or written")
+    out.print("dry run finished: the first batch is fine; nothing was trained or written")
 
 
 def parts_table(model: Any) -> Table:
@@ -79,7 +79,7 @@ def show_samples(out: Console, splits: Splits, max_length: int | None) -> None:
         out.print(f"  {row.source}: {row.reason} {row.detail}".rstrip())
 
 
-def show_batch(out: Console, batch: dict[str, torch.Tensor], collator: VLMDataCollator) -> None:
+def show_batch(out: Console, batch: dict[str, torch.Tensor], collator: VLMDataCollator, padding_free: bool) -> None:
     """The first samples token by token: masked ones dim, trained ones green; a light bar between tokens."""
     out.print("\nFirst batch, token by token:")
     for ids, labels, mask in list(
@@ -93,7 +93,11 @@ def show_batch(out: Console, batch: dict[str, torch.Tensor], collator: VLMDataCo
     rows, width = batch["input_ids"].shape
     trained_count = int((batch["labels"] != IGNORED).sum())
     padding = int((batch["attention_mask"] == 0).sum())
-    out.print(f"{rows} x {width} tokens: {trained_count} trained, {padding} padding")
+    if padding_free:
+        tokens = rows * width - padding
+        out.print(f"{rows} samples in one row of {tokens} tokens: {trained_count} trained, no padding")
+    else:
+        out.print(f"{rows} x {width} tokens: {trained_count} trained, {padding} padding")
 
 
 def _spell(ids: list[int], collator: VLMDataCollator, style: str) -> Text:

@@ -37,20 +37,14 @@ PART_NAMES = {
     "trained": "weights, trained (fp32)",
     "gradients": "gradients",
     "optimizer": "optimizer",
-    "copies": "bf16 copies of autocast",
+    "copies": "bf16 copies made by autocast",
     "activations": "activations",
-    "layer": "backward pass of a layer",
-    "head": "head, a part of the vocabulary at a time",
-    "vision": "vision tower at work",
+    "layer": "backward pass of one layer",
+    "head": "LM head, one vocabulary chunk at a time",
+    "vision": "vision tower, while it encodes",
     "cache": "cache of image features",
     "overhead": "process and libraries",
 }
-
-
-# --plan 8GB
-
-
-# --plan
 
 
 def show_plan(
@@ -79,13 +73,15 @@ def show_plan(
     plan = batch_plan(splits.train_tokens, training_args)
     show_steps(out, plan, training_args)
     if not on_gpu and memory.peak - memory.frozen - memory.trained > psutil.virtual_memory().available:
-        out.print("plan: that is more than the free memory, so no step was measured; --plan SIZE proposes less")
+        out.print(
+            "plan: this is more than the free memory, so no step was timed; --plan SIZE proposes settings that need less"
+        )
         return
     measured = measure(training_args, splits, collator, build_trainer, mode != "off")
     show_time(out, measured, plan, training_args)
     if on_gpu:
         out.print(f"measured peak on the GPU: {gigabytes(torch.cuda.max_memory_reserved())}")
-    out.print("plan: nothing was kept or written")
+    out.print("plan finished: the timed steps were thrown away, and nothing was written")
 
 
 def expected_memory(
@@ -230,6 +226,7 @@ def brief(training_args: TrainingArguments, folder: str, epochs: int) -> Trainin
     args.output_dir, args.num_train_epochs, args.max_steps = folder, epochs, -1
     args.gradient_accumulation_steps, args.dataloader_num_workers = 1, 0
     args.dataloader_prefetch_factor, args.dataloader_persistent_workers = None, False
+    args.dataloader_multiprocessing_context = None
     args.save_strategy, args.logging_strategy, args.report_to = "no", "no", "none"
     args.early_stopping_patience, args.disable_tqdm = None, True
     return args

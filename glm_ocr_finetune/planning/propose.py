@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,7 @@ from rich.table import Table
 
 from ..args import ModelArguments
 from ..data.batching import BatchPlan
-from ..errors import UserError
 from ..model.adapters import check_adapter_arguments
-from ..model.loading import load_config, resolve_model_path
 from ..model.parts import PARTS
 from ..ranks import console
 from ..vision.cache import GIGABYTE
@@ -32,23 +29,6 @@ if TYPE_CHECKING:
 
 
 USABLE = 0.9  # of a GPU: the rest is for fragments and for what else is shown on it
-
-
-UNITS = {"gb": 10**9, "gib": 2**30}
-
-
-def plan_size(plan: str | None) -> int | None:
-    """Bytes of the GPU that ``--plan 8GB`` names; None for ``--plan`` alone and without it.
-
-    Raises:
-        UserError: it is neither a size nor True.
-    """
-    if plan is None or plan.lower() == "true":
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(gb|gib)", plan.strip(), re.IGNORECASE)
-    if not found or float(found[1]) == 0:
-        raise UserError(f"--plan {plan} is no size of a GPU; expected for instance 8GB or 24GiB, or --plan alone")
-    return round(float(found[1]) * UNITS[found[2].lower()])
 
 
 @dataclass(frozen=True)
@@ -76,14 +56,13 @@ class Candidate:
 
 
 def propose(
-    size: int, model_args: ModelArguments, training_args: TrainingArguments, splits: Splits, given: Given
+    size: int, model_args: ModelArguments, training_args: TrainingArguments, splits: Splits, given: Given, config: Any
 ) -> None:
     """Print candidates from what is closest to the defaults to what needs least, and mark the first that fits."""
     adapters = model_args.use_lora or given.origin("use_lora") is None
     check_adapter_arguments(
         adapters, model_args.lora_rank, model_args.lora_alpha, model_args.lora_dropout, model_args.load_in_4bit
     )
-    config = load_config(resolve_model_path(model_args.model_name))
     estimates = {use_lora: Estimate(config, method_of(model_args, use_lora, on_gpu=True)) for use_lora in (False, True)}
     rows = []
     for candidate in candidates(model_args, training_args, given):
@@ -172,12 +151,13 @@ def advice(chosen: Candidate | None, least: Memory, size: int) -> str:
     """What to type, or that nothing helps."""
     if chosen:
         return (
-            f"The first that fits in {USABLE:.0%} of it. Add to the command:\n  {chosen.flags()}\n"
-            "Counted from shapes for bf16 autocast, not measured; --plan alone measures on the machine it runs on."
+            f"The first that fits in {USABLE:.0%} of that is marked ->. Add these flags to your command:\n  {chosen.flags()}\n"
+            "Computed from the model's shapes for bf16 autocast, not measured; --plan without a size measures on this machine."
         )
     return (
-        f"Nothing fits in {USABLE:.0%} of {gigabytes(size)}: the last one needs {gigabytes(least.peak)}. "
-        "A smaller --max_length or --max_pixels makes samples smaller, fewer arguments of your own leave more to try."
+        f"Nothing fits in {USABLE:.0%} of {gigabytes(size)}: the smallest needs {gigabytes(least.peak)}. "
+        "Lower --max_length or --max_pixels, or drop some of the flags you set: each one that is fixed removes options "
+        "from the search."
     )
 
 
@@ -227,6 +207,8 @@ def batch_plan(lengths: np.ndarray, training_args: TrainingArguments) -> BatchPl
         training_args.train_sampling_strategy == "group_by_length",
         training_args.seed if training_args.data_seed is None else training_args.data_seed,
         epoch=lambda: 0,
+        shuffled=training_args.train_sampling_strategy != "sequential",
+        drop_last=training_args.dataloader_drop_last,
     )
 
 

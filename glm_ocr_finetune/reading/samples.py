@@ -109,11 +109,13 @@ def reading_of(sample: Sample, answer: Generated | None = None) -> Reading:
         prompt=sample.prompt,
         source=sample.source.rsplit(":", 1)[0],
         image=sample.image.get("path") if isinstance(sample.image, dict) else None,
+        document=sample.group,
+        region=sample.image.get("region") if isinstance(sample.image, dict) else None,
     )
 
 
 def write_predictions(readings: Iterable[Reading], file: Path) -> None:
-    """One JSON object a line: id, image, text (the truth), prediction, prompt, source, stopped, num_tokens, document."""
+    """One JSON object a line: id, image, text (the truth), prediction, prompt, source, stopped, num_tokens, document, region."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8") as handle:
         for reading in readings:

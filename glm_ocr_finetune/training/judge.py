@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.samples import sample_of
+from ..errors import UserError
 from ..folders import SUMMARY_FILE, readings_file
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Comparison, Scores, ScoringSettings, compare, read_predictions, score
@@ -20,6 +22,8 @@ from ..vision.encoder import VisionEncoder
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from ..training_args import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,24 @@ LOGGED = {
     "stop_rate": "stop_rate",
     "repetition_rate": "repetition_rate",
 }
+
+
+LOSSES = ("loss", "mean_token_accuracy", "entropy")  # of TRL's trainer
+
+
+def check_metric(training_args: TrainingArguments) -> None:
+    """Raise UserError for a ``--metric_for_best_model`` that no evaluation of this run gives."""
+    metric = training_args.metric_for_best_model
+    if training_args.eval_strategy == "no" or metric is None:
+        return
+    name = metric.removeprefix("eval_")
+    if name in LOGGED and not training_args.eval_generate:
+        raise UserError(f"--metric_for_best_model {metric} needs reading; leave --eval_generate False out")
+    if name not in (*LOGGED, *LOSSES):
+        known = [f"eval_{one}" for one in ((*LOGGED, *LOSSES) if training_args.eval_generate else LOSSES)]
+        close = difflib.get_close_matches(f"eval_{name}", known, n=1)
+        meant = f"did you mean {close[0]}?" if close else f"expected one of: {', '.join(known)}"
+        raise UserError(f"--metric_for_best_model {metric} is not a metric of this run; {meant}")
 
 
 @dataclass(frozen=True)
@@ -103,7 +125,7 @@ def summarise(
     comparison = compare(base, tuned)
     summary = {
         "verdict": comparison.verdict,
-        "verdict_text": str(comparison),
+        "verdict_text": comparison.finding,
         "scored_with": str(base.settings),
         "settings": asdict(base.settings),
         "samples": len(base.samples),
@@ -129,11 +151,10 @@ def write_summary(summary: Mapping[str, Any], directory: Path) -> Path:
 
 
 def report_verdict(comparison: Comparison, next_step: str | None, name: str = "", may_stay: bool = False) -> None:
-    """Say base against tuned plainly, and what to try next; not better (where it may stay: worse) is a warning."""
-    line = f"{name}{comparison}"
-    if comparison.better or (may_stay and comparison.verdict != "worse"):
-        logger.info("%s", line)
-    else:
-        logger.warning("%s", line)
-    if next_step:
-        logger.warning("%snext: %s", name, next_step)
+    """Say base against tuned plainly, and what to try next; what is not convincing is a warning.
+
+    Where the tuned model may stay as it was (the forgetting probe), only a worse one is.
+    """
+    next_step = next_step or (None if may_stay else comparison.next_step)
+    line = f"{name}{comparison.finding}" + (f". Next: {next_step}" if next_step else "")
+    logger.log(logging.WARNING if next_step else logging.INFO, "%s", line)

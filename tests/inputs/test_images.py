@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import AppendingTiffWriter
+from shared_data import DATA, needs_shared
 
 from glm_ocr_finetune.inputs.images import (
     MAX_IMAGE_PIXELS,
@@ -27,7 +28,6 @@ from glm_ocr_finetune.inputs.images import (
 )
 
 BUDGET = (6_272, 4_816_896)
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
@@ -261,9 +261,9 @@ def test_content_key(tmp_path: Path) -> None:
     assert content_key(halves()) != content_key(halves().rotate(180))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not on this machine")
+@needs_shared
 def test_real_images_have_the_size_that_their_header_tells() -> None:
-    for folder in sorted(path for path in SHARED.iterdir() if (path / "manifest.jsonl").is_file()):
+    for folder in sorted(path for path in DATA.iterdir() if (path / "manifest.jsonl").is_file()):
         images = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".jpg"))[:3]
         assert [open_upright(path).size[::-1] for path in images] == [read_size(path) for path in images]
 

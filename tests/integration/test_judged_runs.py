@@ -93,7 +93,7 @@ def test_formulas_are_scored_as_such_and_rows_set_aside_are_told(line_folder: Pa
     assert code == 0, err
     assert "formula edits" in out
     assert json.loads((tmp_path / "scores.json").read_text())["overall"]["values"]["formula_edit_distance"] == 0
-    assert "set aside: {'empty_label': 1}" in err
+    assert "set aside: 1 empty_label; listed in" in err
     assert "1 predictions belong to no truth" in err
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.model.adapters import adapter_base
-from glm_ocr_finetune.model.checkpoint import SIDECAR, Sidecar, read_sidecar, stored_as
-from glm_ocr_finetune.model.loading import lasting_name, load_for_reading, load_model
+from glm_ocr_finetune.model.checkpoint import SIDECAR, Sidecar, carried_mtp_tensors, read_sidecar, save_model, stored_as
+from glm_ocr_finetune.model.loading import lasting_name, load_for_reading, load_model, load_weights
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -138,3 +139,35 @@ def test_rounding_is_the_same_for_a_seed_and_a_name_only() -> None:
 def test_other_types_are_rounded_to_the_nearest(dtype: torch.dtype) -> None:
     weights = torch.randn(100, generator=torch.Generator().manual_seed(0))
     assert torch.equal(stored_as({"w": weights}, dtype)["w"], weights.to(dtype))
+
+
+def test_the_sidecar_comes_back_in_any_script(tmp_path: Path) -> None:
+    written = Sidecar("owner/base", "Читай:\nيسار", "no_think")
+    written.write(tmp_path)
+    assert read_sidecar(tmp_path) == written
+    assert {"transformers", "torch"} <= written.versions.keys()
+    assert "Читай" in (tmp_path / SIDECAR).read_text(encoding="utf-8")
+    assert read_sidecar(tmp_path / "nowhere") is None
+
+
+def test_a_saved_model_has_every_tensor_of_its_base(tiny_random: Path, tmp_path: Path) -> None:
+    model = load_weights("tiny-random")
+    carried = carried_mtp_tensors(model)
+    assert len(carried) == 16
+    save_model(model, tmp_path, carried)
+    before, after = load_file(tiny_random / "model.safetensors"), load_file(tmp_path / "model.safetensors")
+    assert before.keys() == after.keys()
+    for name in carried:
+        assert torch.equal(before[name], after[name])
+    assert (
+        json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["text_config"]["num_nextn_predict_layers"]
+        == 1
+    )
+
+
+def test_gathered_weights_replace_the_model_s_own(tmp_path: Path) -> None:
+    model = load_weights("tiny-random")
+    gathered = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+    save_model(model, tmp_path, {}, gathered)
+    assert not any(value.any() for value in load_file(tmp_path / "model.safetensors").values())
+    assert model.lm_head.weight.any()
