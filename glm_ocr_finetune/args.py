@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "zai-org/GLM-OCR"
 DEFAULT_PROMPT = "Text Recognition:"
+DEFAULT_LENGTH = 2048  # tokens, of the official recipe
 PROMPT_FORMATS = ("serve", "no_think")
 DEFAULT_PROMPT_FORMAT = PROMPT_FORMATS[0]
 NORMALISATIONS = ("none", "nfc", "nfc_case", "nfc_case_punct")
@@ -198,9 +199,12 @@ class TrainingDefaults(ScoringArguments):
     """Training: arguments whose default differs from TRL's, and those this package adds."""
 
     output_dir: str = arg("./glm-ocr-finetuned", "Folder for checkpoints, logs and the tuned model.")
+    overwrite_output_dir: bool = arg(False, "Remove the results of another run from --output_dir, and start there.")
     num_train_epochs: float = arg(3.0, "Passes over the training samples.", within=POSITIVE, needs="epochs")
     max_steps: int = arg(-1, "Optimizer steps; overrides --num_train_epochs when positive.", within=Range(1, also=-1))
-    learning_rate: float | None = arg(None, "Peak learning rate. Default: 1e-5, or 1e-4 with LoRA.", within=POSITIVE)
+    learning_rate: float | None = arg(
+        None, "Peak learning rate. Default: 1e-5, or 1e-4 with LoRA; more for the tiny model.", within=POSITIVE
+    )
     lr_scheduler_type: str = arg("cosine", "Shape of the learning rate after the warm-up.", choices=SCHEDULES)
     warmup_ratio: float | None = arg(
         None, "Share of the steps spent warming up. Default: 0.1.", within=SHARE, needs="warm-up"
@@ -236,7 +240,10 @@ class TrainingDefaults(ScoringArguments):
         within=NOT_NEGATIVE,
     )
     max_length: int | None = arg(
-        2048, "Longest sequence in tokens: image, prompt, answer and stop token.", within=COUNT
+        None,
+        "Longest sequence in tokens: image, prompt, answer and stop token. Default: 2048, or more where the data needs "
+        "it and the memory holds it. Where images are too large for it, max_pixels is lowered, and saved so.",
+        within=COUNT,
     )
     eval_strategy: str = arg("steps", "When to evaluate.", choices=INTERVALS)
     eval_steps: float | None = arg(
@@ -288,6 +295,7 @@ class TrainingDefaults(ScoringArguments):
         "Experiment trackers: wandb, tensorboard, or none. Default: wandb when logged in, else tensorboard when "
         "installed, else none.",
     )
+    logging_nan_inf_filter: bool = arg(False, "Log a loss that is not a number as the mean of those before it.")
     max_grad_norm: float = arg(1.0, "Clip gradients to this norm; 0 does not clip.", within=NOT_NEGATIVE)
     bf16: bool | None = arg(None, "bf16 autocast. Default: on GPUs that have bf16.")
     fp16: bool | None = arg(None, "fp16 autocast with loss scaling. Default: on GPUs without bf16.")

@@ -6,12 +6,13 @@ long the budget is lowered for the run as a whole, and the lowered one is saved 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..args import DEFAULT_LENGTH
 from ..inputs.geometry import PIXELS_PER_TOKEN
 from ..inputs.images import ImageError
 from ..inputs.processor import PixelBudget
@@ -19,7 +20,6 @@ from ..inputs.processor import PixelBudget
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DEFAULT_LENGTH = 2048  # of the official recipe; sequences that fit it need no other
 SHRINK_FLOOR = 0.25  # the budget falls to no less than this share of the tokens of those images that are too large
 FEW = 0.01  # share of the samples that may be set aside so that the images of all others keep more than twice as much
 
@@ -38,6 +38,12 @@ class Shapes:
         tokens = [_tokens_or_zero(budget, *size) for size in sizes.T.tolist()]
         return np.array(tokens, np.int32)[which.reshape(-1)]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Shapes]) -> Shapes:
+        """The samples of several splits."""
+        names = ("heights", "widths", "text_tokens")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -45,17 +51,41 @@ class Fitted:
 
     Attributes:
         budget: to train, to save and to serve with.
+        whole: the budget that was asked for.
         max_length: longest sequence in tokens; None is any.
-        image_tokens: (N,) of each image under the budget; 0 where the image is too thin.
+        tokens: (N,) sequence length of each sample under the budget.
+        image_tokens: (N,) how many of them are image tokens; 0 where the image is too thin.
         too_long: (N,) bool, samples that do not fit and are set aside.
-        unfitted: (N,) sequence length of each sample under the budget that was asked for.
+        needed: tokens of the longest sequence under the whole budget.
+        num_lowered: images that the lowered budget makes smaller.
     """
 
     budget: PixelBudget
+    whole: PixelBudget
     max_length: int | None
+    tokens: NDArray[np.int32]
     image_tokens: NDArray[np.int32]
     too_long: NDArray[np.bool_]
-    unfitted: NDArray[np.int32]
+    needed: int
+    num_lowered: int
+
+    def explained(self, given: bool) -> str | None:
+        """What was settled and why, in one line; None where nothing had to be.
+
+        Args:
+            given: whether the user gave the longest sequence.
+        """
+        if self.budget != self.whole:
+            largest = int(self.image_tokens.max(initial=0))
+            why = "" if given else f"max_length = {self.max_length}, all that fits the memory; "
+            return (
+                f"{why}max_pixels = {self.budget.max_pixels} instead of {self.whole.max_pixels}, in training and in "
+                f"what is saved: {self.num_lowered} images would not fit --max_length {self.max_length} beside their "
+                f"texts, so images have at most {largest} tokens; --max_length {self.needed} keeps them whole"
+            )
+        if not given and self.max_length is not None and self.max_length > DEFAULT_LENGTH:
+            return f"max_length = {self.max_length} (what the longest of {len(self.tokens)} samples needs; it fits)"
+        return None
 
 
 def fit(shapes: Shapes, budget: PixelBudget, max_length: int | None, may_lower: bool = True) -> Fitted:
@@ -65,16 +95,23 @@ def fit(shapes: Shapes, budget: PixelBudget, max_length: int | None, may_lower: 
         may_lower: False where the user gave the budget; then samples are set aside instead.
     """
     whole = shapes.image_tokens(budget)
-    lengths = whole + shapes.text_tokens
-    if max_length is None:
-        return Fitted(budget, None, whole, np.zeros(len(whole), bool), lengths)
-    most = most_image_tokens(whole, max_length - shapes.text_tokens) if may_lower else None
-    if most is None:
-        return Fitted(budget, max_length, whole, lengths > max_length, lengths)
-    pixels = most * PIXELS_PER_TOKEN
-    lowered = PixelBudget(min(budget.min_pixels, pixels // 2), min(budget.max_pixels, pixels))
-    tokens = shapes.image_tokens(lowered)
-    return Fitted(lowered, max_length, tokens, tokens + shapes.text_tokens > max_length, lengths)
+    room = (max_length or 0) - shapes.text_tokens
+    most = most_image_tokens(whole, room) if may_lower and max_length else None
+    lowered, tokens = budget, whole
+    if most is not None:
+        pixels = most * PIXELS_PER_TOKEN
+        lowered = PixelBudget(min(budget.min_pixels, pixels // 2), min(budget.max_pixels, pixels))
+        tokens = shapes.image_tokens(lowered)
+    return Fitted(
+        budget=lowered,
+        whole=budget,
+        max_length=max_length,
+        tokens=tokens + shapes.text_tokens,
+        image_tokens=tokens,
+        too_long=tokens > room if max_length else np.zeros(len(tokens), bool),
+        needed=int((whole + shapes.text_tokens).max(initial=0)),
+        num_lowered=int((tokens < whole).sum()),
+    )
 
 
 def most_image_tokens(whole: NDArray[np.int32], room: NDArray[np.int32]) -> int | None:
@@ -105,14 +142,11 @@ def settle(shapes: Shapes, budget: PixelBudget, fits: Callable[[Fitted], bool], 
         fits: whether a run on such samples fits the memory of the device; asked only beyond ``DEFAULT_LENGTH``.
         may_lower: False where the user gave the budget; then the data has what it needs.
     """
-    lengths = shapes.image_tokens(budget) + shapes.text_tokens
-    needed = int(lengths.max(initial=0))
-    if needed <= DEFAULT_LENGTH:
-        return fit(shapes, budget, DEFAULT_LENGTH)
-    whole = fit(shapes, budget, needed)
-    if not may_lower or fits(whole):
+    needed = fit(shapes, budget, None).needed
+    whole = fit(shapes, budget, max(needed, DEFAULT_LENGTH))
+    if needed <= DEFAULT_LENGTH or not may_lower or fits(whole):
         return whole
-    few = int(FEW * len(lengths))
+    few = int(FEW * len(whole.tokens))
     least = _bisect(lambda length: fit(shapes, budget, length).too_long.sum() > few, DEFAULT_LENGTH, needed)[1]
     low, _ = _bisect(lambda length: fits(fit(shapes, budget, length)), least, needed)
     return fit(shapes, budget, low)

@@ -111,5 +111,9 @@ def score_next_tokens(hidden: Tensor, labels: Tensor, head: nn.Linear) -> FusedC
         )
     label_mask = torch.ones_like(log_probs, dtype=torch.bool)
     return FusedCausalLMOutput(
-        loss=-log_probs.mean(), log_probs=log_probs, entropy=entropy, is_top1=is_top1, label_mask=label_mask
+        loss=-log_probs.sum() / max(len(log_probs), 1),
+        log_probs=log_probs,
+        entropy=entropy,
+        is_top1=is_top1,
+        label_mask=label_mask,
     )

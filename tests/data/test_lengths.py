@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from glm_ocr_finetune.data.lengths import DEFAULT_LENGTH, Fitted, Shapes, fit, settle
+from glm_ocr_finetune.args import DEFAULT_LENGTH
+from glm_ocr_finetune.data.lengths import Fitted, Shapes, fit, settle
 from glm_ocr_finetune.inputs.images import num_image_tokens
 from glm_ocr_finetune.inputs.processor import PixelBudget
 
