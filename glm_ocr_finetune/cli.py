@@ -81,9 +81,9 @@ def _check_data_sets(values: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raise UserError for a data set that is nowhere, before anything heavy is imported."""
     for name in names:
         if values.get(name):
-            from .readers import local_path
+            from .readers import check_data_set
 
-            local_path(values[name], flag=name)
+            check_data_set(values[name], flag=name)
 
 
 LIGHT: dict[str, type] = {

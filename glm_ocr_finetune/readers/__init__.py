@@ -19,6 +19,7 @@ known by and what becomes of its rows stands in ``docs/formats.md``.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING
 from ..errors import UserError
 from .annotation_files import annotation_splits
 from .box_texts import box_text_splits
-from .hub import hub_splits, is_hub_id, read_hub_split
+from .hub import check_reachable, hub_splits, is_hub_id, read_hub_split
 from .iam import iam_splits
 from .kraken import kraken_splits
 from .label_lists import label_list_splits
@@ -45,7 +46,7 @@ from .webdataset import webdataset_splits
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["COLUMNS", "PROBLEMS", "list_splits", "load_rows", "local_path", "problem_in_words"]
+__all__ = ["COLUMNS", "PROBLEMS", "check_data_set", "list_splits", "load_rows", "local_path", "problem_in_words"]
 
 Splits = dict[str, "Callable[[], Dataset]"]
 """Split name -> function that reads its rows."""
@@ -129,7 +130,20 @@ def local_path(name: str, flag: str = "dataset_name") -> Path | None:
         return path
     if not name.lower().endswith(SUFFIXES) and is_hub_id(name):
         return None
-    raise UserError(f"there is no file or folder {name!r} (--{flag}); expected one, or a hub id owner/name")
+    here = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, here, n=1)
+    meant = (
+        f"did you mean {os.path.join(os.path.dirname(name), close[0])}?"
+        if close
+        else "expected one, or a hub id owner/name"
+    )
+    raise UserError(f"there is no file or folder {name!r} (--{flag}); {meant}")
+
+
+def check_data_set(name: str, flag: str = "dataset_name") -> None:
+    """Raise ``UserError`` for a data set that is nowhere: no path, not in the cache, and no hub to ask."""
+    if local_path(name, flag) is None:
+        check_reachable(name)
 
 
 def _local_splits(name: str, options: ReadOptions) -> Splits | None:

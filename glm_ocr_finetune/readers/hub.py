@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
@@ -22,6 +24,19 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 def is_hub_id(name: str) -> bool:
     """Whether a name could be that of a hub data set: ``owner/name`` or ``name``."""
     return _HUB_ID.fullmatch(name) is not None
+
+
+def check_reachable(name: str) -> None:
+    """Raise ``UserError`` for a data set that is not in the cache while the hub cannot be reached; imports little."""
+    from huggingface_hub.constants import ENDPOINT, HF_HOME, HF_HUB_CACHE
+
+    if hub_answers(ENDPOINT):
+        return
+    prepared = Path(os.environ.get("HF_DATASETS_CACHE", Path(HF_HOME) / "datasets"))
+    owner = name.split("/")[0].lower()
+    is_prepared = prepared.is_dir() and any(entry.name.lower().startswith(owner) for entry in prepared.iterdir())
+    if not is_prepared and not (Path(HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}").is_dir():
+        raise UserError(_not_found(name, ConnectionError(f"{ENDPOINT} cannot be reached")))
 
 
 def read_hub_split(name: str, split: str, options: ReadOptions) -> Dataset:
