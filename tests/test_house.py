@@ -26,6 +26,14 @@ WITHOUT_A_FILE = {
     "infer": "a workflow: integration/test_commands.py",
     "train": "a workflow: integration/, invariant/",
     "inputs/special_tokens": "a list, compared with the real one in model/test_tiny.py",
+    "folders": "names of files and folders",
+    "data/samples": "with the rows it is made of: data/test_splits.py, data/test_format_for_vlm.py",
+    "inputs/colours": "what an opened image looks like: inputs/test_images.py",
+    "inputs/geometry": "five numbers: vision/test_pixels.py",
+    "inputs/image_files": "inputs/test_images.py",
+    "inputs/pdf_pages": "readers/test_pdf_pages.py",
+    "planning/lengths": "the rule is in data/test_lengths.py, a run in integration/",
+    "training/sidecar": "integration/test_tuned_prompts.py",
     "metrics/comparison": "with the intervals it is made of: metrics/test_bootstrap.py",
     "metrics/definitions": "a table: metrics/test_scores.py works out every row by hand",
     "metrics/reading": "a dataclass without code",
@@ -72,7 +80,12 @@ def test_no_reason_is_left_over() -> None:
 def test_every_test_file_of_a_module_s_folder_tests_something_here() -> None:
     """A test file beside no module of its name says in its folder's name (integration, invariant) what it is for."""
     folders = {"", *(folder.name for folder in PACKAGE.iterdir() if folder.is_dir())} - {"assets", "__pycache__"}
-    assert {path.parent.name for path in TESTS.rglob("test_*.py")} - folders <= {"tests", "integration", "invariant"}
+    assert {path.parent.name for path in TESTS.rglob("test_*.py")} - folders <= {
+        "tests",
+        "benchmarks",
+        "integration",
+        "invariant",
+    }
 
 
 def functions(file: Path) -> Iterator[tuple[str, int]]:

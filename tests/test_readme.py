@@ -25,7 +25,7 @@ SKIPPED = {
     "make": "make demo takes a minute, make test is this; that the targets exist is tested below",
     "torchrun": "two processes take half a minute; invariant/test_ranks.py and tests/test_ranks.py start them",
     "python finetune.py --dataset_name owner/name": "needs the network",
-    "python benchmarks/": "a full-size model and hours; that the files exist is tested below",
+    "python -m benchmarks": "a full-size model and hours; that the files exist is tested below",
     "sh benchmarks/": "needs the network",
 }
 PROGRAMS = {"python finetune.py": ["train"], "python inference.py": ["infer"], "glm-ocr-finetune": []}
@@ -72,7 +72,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     rows = [{"image": f"images/train-{index}.png", "prediction": word} for index, word in enumerate(WORDS[:8])]
     (tmp_path / "FILE.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    data = dict.fromkeys(("your-hf-dataset", "FOLDER", "FILE_OR_FOLDER", "DATA"), "lines")
+    data = dict.fromkeys(("your-hf-dataset", "FOLDER", "FILE_OR_FOLDER", "FOLDER_OR_ZIP", "DATA"), "lines")
     return data | {
         "IMAGES": "lines/images",
         "IMAGE_OR_FOLDER": "lines/images",
