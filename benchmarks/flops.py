@@ -1,7 +1,7 @@
 """Floating-point operations for each trained sample: the floor, plain TRL, LLaMA-Factory, and this project.
 
-    python benchmarks/flops.py --config_dir DIR --output flops.json
-    python benchmarks/flops.py --config_dir DIR --output flops.json --measure ours trl --kinds line
+    python -m benchmarks.flops --config_dir DIR --output flops.json
+    python -m benchmarks.flops --config_dir DIR --output flops.json --measure ours trl --kinds line
 
 DIR holds the small files of the real model (see ``full_size.py``). A multiplication with its addition counts as two,
 as in ``torch.utils.flop_counter``; attention counts whole, without its causal half taken off.
@@ -30,7 +30,6 @@ import itertools
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -39,16 +38,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent / "peers"))
-
-from full_size import build_config, write_checkpoint
-from recording import flop_counter
+from .full_size import build_config, write_checkpoint
+from .peers.recording import Settings, flop_counter
+from .peers.running import run_peer
 
 PROMPT_TOKENS = 12  # what surrounds the image in front of the answer, with the prompt "Text Recognition:"
 EPOCHS = (3, 10)
 BATCH_SIZE = 4
-PEERS = Path(__file__).parent / "peers"
-RUNNERS = {"ours": "ours.py", "trl": "trl_plain.py", "llamafactory": "llamafactory_run.py"}
 
 
 @dataclass(frozen=True)
@@ -220,35 +216,31 @@ def draw(samples: list[Sample], folder: Path) -> Path:
         name = f"{index:04d}.png"
         Image.fromarray(generator.integers(0, 256, (sample.height, sample.width), np.uint8)).save(folder / name)
         rows.append({"image": name, "text": "7" * (sample.label_tokens - 1)})
-    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    manifest = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "manifest.jsonl").write_text(manifest, encoding="utf-8")
     return folder
 
 
 def run_trainer(args: argparse.Namespace, system: str, mode: str, model: Path, data: Path, count: int) -> list[int]:
     """Operations of each of two epochs of a real trainer."""
+    python = args.llamafactory_python if system == "llamafactory" else sys.executable
     with tempfile.TemporaryDirectory() as scratch:
-        given = {
-            "data": data,
-            "model": model,
-            "mode": mode,
-            "record": f"{scratch}/record.jsonl",
-            "scratch": f"{scratch}/output",
-            "steps": count // BATCH_SIZE,
-            "epochs": 2,
-            "batch_size": BATCH_SIZE,
-            "threads": args.threads,
-        }
-        argv = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        python = args.llamafactory_python if system == "llamafactory" else sys.executable
-        command = [python, str(PEERS / RUNNERS[system]), *argv, "--count_flops"]
-        command += args.passed_on if system == "ours" else []
-        environment = os.environ | {"XDG_CACHE_HOME": f"{scratch}/cache"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        if done.returncode:
-            raise SystemExit(f"{system} ({mode}) ended with code {done.returncode}:\n{done.stderr[-3000:]}")
-        rows = [json.loads(line) for line in Path(f"{scratch}/record.jsonl").read_text().splitlines()]
-        steps = [row for row in rows if row["event"] == "step"]
-        return [sum(step["flops"] for step in steps if step["epoch"] == epoch) for epoch in (1, 2)]
+        settings = Settings(
+            data=data,
+            model=str(model),
+            mode=mode,
+            record=Path(scratch) / "record.jsonl",
+            scratch=Path(scratch) / "output",
+            steps=count // BATCH_SIZE,
+            epochs=2,
+            batch_size=BATCH_SIZE,
+            threads=args.threads,
+            count_flops=True,
+        )
+        run_peer(system, python, settings, args.passed_on if system == "ours" else ())
+        rows = [json.loads(line) for line in settings.record.read_text(encoding="utf-8").splitlines()]
+    steps = [row for row in rows if row["event"] == "step"]
+    return [sum(step["flops"] for step in steps if step["epoch"] == epoch) for epoch in (1, 2)]
 
 
 def measured(args: argparse.Namespace, system: str, mode: str, samples: list[Sample]) -> Cost:
@@ -307,12 +299,15 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--modes", nargs="+", choices=("lora", "full"), default=["lora", "full"])
     parser.add_argument("--mixed", type=int, default=16, help="samples of a mixed set, a multiple of 4")
-    parser.add_argument("--measure", nargs="+", choices=list(RUNNERS), default=[], help="run these trainers")
+    parser.add_argument(
+        "--measure", nargs="+", choices=("ours", "trl", "llamafactory"), default=[], help="run these trainers"
+    )
     parser.add_argument("--llamafactory_python", help="Python of the environment of setup_llamafactory.sh")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
-    args, args.passed_on = parser.parse_known_args()
+    args, others = parser.parse_known_args()
+    args.passed_on = others
     if args.mixed % BATCH_SIZE:
         parser.error(f"--mixed {args.mixed} is no multiple of {BATCH_SIZE}")
     config = build_config(args.config_dir, None, None)
@@ -334,7 +329,7 @@ def main() -> None:
                 {"kind": kind, "mode": mode, "system": system, "first": cost.first, "later": cost.later}
                 | {f"times_floor_{epochs}": times[epochs] for epochs in EPOCHS}
             )
-            args.output.write_text(json.dumps(rows, indent=1))
+            args.output.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

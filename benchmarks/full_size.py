@@ -1,6 +1,6 @@
-"""Writes a checkpoint of the full-size architecture with random fp32 weights, to measure speed and memory with.
+"""Writes a checkpoint of the full-size architecture with random weights, to measure speed and memory with.
 
-    python benchmarks/full_size.py --config_dir DIR --texts DATA/manifest.jsonl --output full-size
+    python -m benchmarks.full_size --config_dir DIR --texts DATA/manifest.jsonl --output full-size
 
 DIR holds the small files of the real model (``config.json``, ``chat_template.jinja``, ``processor_config.json``,
 ``preprocessor_config.json``, ``generation_config.json``); they are copied to the output, the configuration with the
@@ -29,7 +29,7 @@ COPIED = ("chat_template.jinja", "generation_config.json", "preprocessor_config.
 
 def read_texts(manifest: Path) -> list[str]:
     """The ``text`` of every row of a JSON-lines file."""
-    return [json.loads(line)["text"] for line in manifest.read_text().splitlines()]
+    return [json.loads(line)["text"] for line in manifest.read_text(encoding="utf-8").splitlines()]
 
 
 def learn_merges(texts: list[str], num_merges: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
@@ -68,8 +68,8 @@ def build_tokenizer(first_special_id: int, texts: list[str], num_merges: int) ->
     )
 
 
-def build_config(config_dir: Path, num_layers: int | None, vision_depth: int | None) -> Any:
-    """The configuration in fp32, of the asked depth, and without the multi-token-prediction layer."""
+def build_config(config_dir: Path, num_layers: int | None, vision_depth: int | None, dtype: str = "float32") -> Any:
+    """The configuration in ``dtype``, of the asked depth, and without the multi-token-prediction layer."""
     from transformers import GlmOcrConfig
 
     config = GlmOcrConfig.from_pretrained(config_dir)
@@ -77,7 +77,7 @@ def build_config(config_dir: Path, num_layers: int | None, vision_depth: int | N
     config.vision_config.depth = vision_depth or config.vision_config.depth
     config.text_config.num_nextn_predict_layers = 0
     for part in (config, config.text_config, config.vision_config):
-        part.dtype = "float32"
+        part.dtype = dtype
     return config
 
 
@@ -89,18 +89,31 @@ def write_checkpoint(
     texts: list[str] | None = None,
     num_merges: int = 4000,
     seed: int = 0,
+    device: str = "cpu",
+    dtype: str = "float32",
 ) -> Path:
-    """Write the checkpoint directory and return it. The weights are drawn with the configuration's deviation."""
-    import torch
-    from transformers import GlmOcrForConditionalGeneration
+    """Write the checkpoint directory and return it.
 
-    config = build_config(config_dir, num_layers, vision_depth)
-    tokenizer = build_tokenizer(config.text_config.eos_token_id[0], texts or [], num_merges)
+    The weights are drawn on ``device`` with the configuration's deviation. ``tokenizer.json`` is taken as it is where
+    there is one, and made up where there is none.
+
+    Raises:
+        ValueError: the tokenizer does not fit the configuration.
+    """
+    import torch
+    from transformers import AutoTokenizer, GlmOcrForConditionalGeneration
+
+    config = build_config(config_dir, num_layers, vision_depth, dtype)
+    if (config_dir / "tokenizer.json").is_file():
+        tokenizer = AutoTokenizer.from_pretrained(config_dir)
+    else:
+        tokenizer = build_tokenizer(config.text_config.eos_token_id[0], texts or [], num_merges)
     if (image_id := tokenizer.convert_tokens_to_ids("<|image|>")) != config.image_token_id:
         raise ValueError(f"<|image|> is token {image_id}; {config_dir}/config.json says {config.image_token_id}")
     torch.manual_seed(seed)
-    model = GlmOcrForConditionalGeneration(config)
-    model.save_pretrained(output)
+    with torch.device(device):
+        model = GlmOcrForConditionalGeneration(config)
+    model.to(getattr(torch, dtype)).save_pretrained(output)
     tokenizer.save_pretrained(output)
     for name in COPIED:
         shutil.copyfile(config_dir / name, output / name)

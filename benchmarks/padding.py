@@ -1,6 +1,6 @@
 """How much of a batch is padding, for every way to make batches, on data sets that are named.
 
-    python benchmarks/padding.py --model tiny --dataset_name LINES RECEIPTS
+    python -m benchmarks.padding --model tiny --dataset_name LINES RECEIPTS
 
 Lengths are those of the sequences that would be trained (image, prompt, answer, stop token). A padded batch is as wide
 as its longest sequence; without padding the samples of a batch lie in one row, and nothing is padded by construction.

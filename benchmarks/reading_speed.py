@@ -1,6 +1,6 @@
 """How fast are images read: in a folder against one after another, and in an evaluation against bare `generate`?
 
-    python benchmarks/reading_speed.py --dataset_name glm_ocr_finetune/assets/demo
+    python -m benchmarks.reading_speed --dataset_name glm_ocr_finetune/assets/demo
 
 prints two ratios, each the median of alternating rounds with the smallest and the largest:
 
@@ -24,7 +24,6 @@ from typing import Any
 import torch
 
 from glm_ocr_finetune.args import DataArguments
-from glm_ocr_finetune.data.collate import prompt_of
 from glm_ocr_finetune.data.splits import load_splits
 from glm_ocr_finetune.data.stack import stack_inputs
 from glm_ocr_finetune.inputs.processor import set_pixel_budget
@@ -32,6 +31,7 @@ from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.metrics import ScoringSettings, score
 from glm_ocr_finetune.model.loading import load_for_reading
 from glm_ocr_finetune.reading.generate import Request, generate, generate_all, group
+from glm_ocr_finetune.reading.room import rows_for
 from glm_ocr_finetune.reading.samples import read_samples, requests_of
 from glm_ocr_finetune.vision.pixels import read_pixels
 
@@ -65,13 +65,13 @@ def show(name: str, seconds: Sequence[tuple[float, float]], target: str) -> None
 
 
 def batches_of_tensors(
-    samples: Any, requests: Sequence[Request], renderer: PromptRenderer, batch_size: int | None
+    model: Any, samples: Any, requests: Sequence[Request], renderer: PromptRenderer, batch_size: int | None
 ) -> list[tuple[dict[str, Any], int]]:
     """What `model.generate` takes for each batch, and the longest answer in it."""
     batches = []
-    for chosen in group(requests, batch_size):
+    for chosen in group(requests, rows_for(model, batch_size)):
         pixels = [requests[i].pixels() for i in chosen]
-        prompts = [prompt_of(samples[i]) for i in chosen]
+        prompts = [samples[i]["prompt"] for i in chosen]
         sequences = [renderer.prompt_ids(*pair) for pair in zip(prompts, (p.num_tokens for p in pixels), strict=True)]
         inputs = stack_inputs(sequences, pixels, renderer, "left")
         batches.append((inputs, max(requests[i].max_new_tokens for i in chosen)))
@@ -105,8 +105,8 @@ def main() -> None:
     splits = load_splits(data_args, renderer, None, 0, evaluate=False)
     samples, lengths = splits.train, splits.train_tokens.tolist()
 
-    images = [sample["images"][0] for sample in samples]
-    prompts = [prompt_of(sample) for sample in samples]
+    images = [sample["image"] for sample in samples]
+    prompts = [sample["prompt"] for sample in samples]
     known = requests_of(samples, lengths, renderer, args.max_new_tokens)
     folder = [
         Request(partial(read_pixels, image, renderer), prompt, one.num_tokens, args.max_new_tokens)
@@ -125,7 +125,9 @@ def main() -> None:
     print(f"{equal} of {len(images)} answers are equal in both")
     show("(a) one after another / folder", alternate(one_by_one, together, args.rounds, clock), "4 or more")
 
-    batches = batches_of_tensors(samples, requests_of(samples, lengths, renderer, None), renderer, args.batch_size)
+    batches = batches_of_tensors(
+        model, samples, requests_of(samples, lengths, renderer, None), renderer, args.batch_size
+    )
 
     def evaluation() -> None:
         score(read_samples(model, renderer, samples, lengths, args.batch_size, progress=False), ScoringSettings())

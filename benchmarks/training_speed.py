@@ -1,6 +1,6 @@
 """How fast does this project train beside plain TRL, LLaMA-Factory and ms-swift, and with how much memory?
 
-    python benchmarks/training_speed.py --data DATA --model full-size --threads 2 --output speed.json \\
+    python -m benchmarks.training_speed --data DATA --model full-size --threads 2 --output speed.json \\
         --llamafactory_python VENV/bin/python
 
 DATA is a folder with ``manifest.jsonl`` (``image``, ``text``). ``--model`` is a checkpoint from ``full_size.py``, or
@@ -32,20 +32,15 @@ import platform
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-PEERS = Path(__file__).parent / "peers"
-RUNNERS = {
-    "ours": "ours.py",
-    "trl": "trl_plain.py",
-    "llamafactory": "llamafactory_run.py",
-    "ms_swift": "ms_swift_run.py",
-}
+from .peers.recording import Settings
+from .peers.running import RUNNERS, run_peer
+
 EPOCHS = (3, 10)
 
 
@@ -87,14 +82,15 @@ class Run:
 
 def draw_rows(data: Path, count: int, seed: int, folder: Path) -> Path:
     """Copy ``count`` random rows of a data set, with their images, to ``folder``."""
-    rows = [json.loads(line) for line in (data / "manifest.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (data / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
     drawn = random.Random(seed).sample(rows, count)
     folder.mkdir(parents=True)
     for index, row in enumerate(drawn):
         image = f"{index:04d}{Path(row['image']).suffix}"
         shutil.copyfile(data / row["image"], folder / image)
         row["image"] = image
-    (folder / "manifest.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in drawn))
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in drawn)
+    (folder / "manifest.jsonl").write_text(lines, encoding="utf-8")
     return folder
 
 
@@ -111,8 +107,8 @@ def in_fp32(model_name: str, folder: Path) -> Path:
     shutil.copytree(source, folder)
     for file in folder.glob("*.safetensors"):
         save_file({name: tensor.float() for name, tensor in load_file(file).items()}, file, {"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"dtype": "float32"}))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": "float32"}), encoding="utf-8")
     return folder
 
 
@@ -123,7 +119,7 @@ def pace(steps: list[dict[str, Any]]) -> float:
 
 def read_record(file: Path, system: str, mode: str, round_: int) -> Run:
     """The record of a runner, as times of an epoch."""
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     events = {row["event"]: row for row in rows}
     steps = [row for row in rows if row["event"] == "step"]
     first, later = [s for s in steps if s["epoch"] == 1], [s for s in steps if s["epoch"] == 2]
@@ -148,27 +144,20 @@ def measure(args: argparse.Namespace, system: str, mode: str, round_: int, data:
     """Run one system in a process of its own, with empty caches."""
     python = {"llamafactory": args.llamafactory_python, "ms_swift": args.ms_swift_python}.get(system, sys.executable)
     with tempfile.TemporaryDirectory() as scratch:
-        record, log = Path(scratch) / "record.jsonl", Path(scratch) / "log"
-        given = {
-            "data": data,
-            "model": model,
-            "mode": mode,
-            "record": record,
-            "scratch": Path(scratch) / "output",
-            "steps": args.steps,
-            "epochs": 2 if system == "ours" else 1,
-            "batch_size": args.batch_size,
-            "seed": args.seed,
-            "threads": args.threads,
-        }
-        argv = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        command = [python, str(PEERS / RUNNERS[system]), *argv, *(args.passed_on if system == "ours" else [])]
-        environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "XDG_CACHE_HOME": f"{scratch}/cache"}
-        with log.open("w") as handle:
-            done = subprocess.run(command, stdout=handle, stderr=subprocess.STDOUT, env=environment)
-        if done.returncode:
-            raise SystemExit(f"{system} ({mode}) ended with code {done.returncode}:\n{log.read_text()[-3000:]}")
-        return read_record(record, system, mode, round_)
+        settings = Settings(
+            data=data.resolve(),
+            model=str(model.resolve()),
+            mode=mode,
+            record=Path(scratch) / "record.jsonl",
+            scratch=Path(scratch) / "output",
+            steps=args.steps,
+            epochs=2 if system == "ours" else 1,
+            batch_size=args.batch_size,
+            seed=args.seed,
+            threads=args.threads,
+        )
+        run_peer(system, python, settings, args.passed_on if system == "ours" else ())
+        return read_record(settings.record, system, mode, round_)
 
 
 def spread(values: list[float], digits: int = 2) -> str:
@@ -233,7 +222,8 @@ def main() -> None:
     parser.add_argument("--llamafactory_python", help="Python of the environment of setup_llamafactory.sh")
     parser.add_argument("--ms_swift_python", help="Python of the environment of setup_ms_swift.sh")
     parser.add_argument("--output", type=Path, required=True, help="JSON: every step, written after every run")
-    args, args.passed_on = parser.parse_known_args()
+    args, others = parser.parse_known_args()
+    args.passed_on = others
     if args.steps < 2:
         parser.error("--steps must be at least 2: the first step warms up")
     if "llamafactory" in args.systems and not args.llamafactory_python:
@@ -255,9 +245,8 @@ def main() -> None:
                     runs.append(measure(args, system, mode, round_, data, model))
                     last = runs[-1]
                     print(f"{mode}, round {round_ + 1}, {system}: {last.run_s(3) / 3:.1f} s an epoch of 3", flush=True)
-                    args.output.write_text(
-                        json.dumps({"facts": facts, "runs": [asdict(run) for run in runs]}, indent=1)
-                    )
+                    found = {"facts": facts, "runs": [asdict(run) for run in runs]}
+                    args.output.write_text(json.dumps(found, indent=1), encoding="utf-8")
     print(f"\n{table(runs)}\n\n{phases(runs)}")
 
 

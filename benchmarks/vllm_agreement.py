@@ -7,7 +7,7 @@ Start a server on a checkpoint of this project first, for instance
 
 then, with the lines of a data set:
 
-    python benchmarks/vllm_agreement.py --model tiny --dataset_name DATA --server http://127.0.0.1:8000
+    python -m benchmarks.vllm_agreement --model tiny --dataset_name DATA --server http://127.0.0.1:8000
 
 It prints how many of the answers have equal token ids, and the share of drafted tokens that vLLM accepted.
 """
@@ -23,7 +23,7 @@ import urllib.request
 from typing import Any
 
 from glm_ocr_finetune.args import DataArguments
-from glm_ocr_finetune.data.collate import prompt_of
+from glm_ocr_finetune.data.samples import sample_of
 from glm_ocr_finetune.data.splits import load_splits
 from glm_ocr_finetune.inputs.images import open_upright
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
@@ -76,14 +76,14 @@ def main() -> None:
     samples = load_splits(data_args, renderer, None, 0, evaluate=False).train
     before = counter(args.server, ACCEPTED), counter(args.server, DRAFTED)
     equal = 0
-    for sample in samples:
-        image, prompt = sample["images"][0], prompt_of(sample)
+    for sample in map(sample_of, samples):
+        image, prompt = sample.image, sample.prompt
         here = generate(model, renderer, [image], [prompt], args.max_tokens)[0]
         expected = here.token_ids + ([renderer.stop_token_id] if here.stopped else [])
         there = ask(args.server, image, prompt, args.max_tokens)
         equal += there == expected
         if there != expected:
-            print("differ:", sample["source"], repr(here.text), repr(renderer.tokenizer.decode(there)))
+            print("differ:", sample.source, repr(here.text), repr(renderer.tokenizer.decode(there)))
     accepted, drafted = (
         counter(args.server, name) - old for name, old in zip((ACCEPTED, DRAFTED), before, strict=True)
     )

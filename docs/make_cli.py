@@ -1,4 +1,7 @@
-"""Writes ``docs/cli.md`` from the ``--help`` of every command; ``--check`` only tells whether it is up to date."""
+"""Writes ``docs/cli.md`` from the ``--help`` of every command, and ``docs/sft-arguments.md`` from the table of TRL's.
+
+``--check`` only tells whether they are up to date.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-TARGET = Path(__file__).with_name("cli.md")
+FOLDER = Path(__file__).parent
 
 
-def render() -> str:
+def render_commands() -> str:
     """The reference page: each command's help as it is printed."""
     os.environ["COLUMNS"] = "100"
     from glm_ocr_finetune.cli import COMMANDS, main
@@ -25,15 +31,77 @@ def render() -> str:
     return "\n".join(pages)
 
 
+SFT_HEAD = """# The arguments of TRL's SFTConfig
+
+Made by `make docs` from `sft_arguments.py`, the table that the command line itself is parsed and checked with. `train`
+takes every argument of `SFTConfig`. Each one below takes effect, or is refused with the reason given here; one that
+has no effect on this machine or without another argument is refused or reported in one line. A test compares the
+table with the installed TRL.
+"""
+
+
+def render_sft_arguments() -> str:
+    """The page of TRL's arguments: with this package's default, as they are, and refused."""
+    from glm_ocr_finetune.args import TrainingDefaults
+    from glm_ocr_finetune.sft_arguments import ARGUMENTS, OURS
+
+    ours = [(one.name, one.metadata["help"]) for one in fields(TrainingDefaults) if one.name in OURS]
+    acting = [one for one in ARGUMENTS if one.only is None or len(one.only) > 1]
+    refused = [one for one in ARGUMENTS if one not in acting]
+    return "\n".join(
+        [
+            SFT_HEAD,
+            f"## With this package's own default ({len(ours)})\n",
+            *table(("argument", "what it does"), ours),
+            f"\n## As in TRL ({len(acting)})\n",
+            *table(("argument", "what it does", "needs"), ((one.name, does(one), needs(one)) for one in acting)),
+            f"\n## Refused ({len(refused)})\n",
+            *table(("argument", "accepted", "why"), ((one.name, accepted(one.only), one.does) for one in refused)),
+            "",
+        ]
+    )
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Lines of a Markdown table; the first cell of a row is an argument."""
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    return [*lines, *(f"| `--{name}` | {' | '.join(cells)} |" for name, *cells in rows)]
+
+
+def does(one: Any) -> str:
+    """What an argument does, and its values where there are some to choose from."""
+    values = one.only or one.choices
+    return one.does + (f": {', '.join(f'`{value}`' for value in values if value)}" if values else "")
+
+
+def needs(one: Any) -> str:
+    """What an argument has no effect without."""
+    from glm_ocr_finetune.argument_checks import NEEDS
+
+    return NEEDS[one.needs].says if one.needs else ""
+
+
+def accepted(only: tuple[Any, ...]) -> str:
+    """The value that does no harm."""
+    (value,) = only
+    return "left out" if value in (None, [], "") else f"`{value}`"
+
+
+PAGES: dict[str, Callable[[], str]] = {"cli.md": render_commands, "sft-arguments.md": render_sft_arguments}
+
+
 def run(check: bool) -> int:
-    """Write the page, or tell whether it is what it would be."""
-    page = render()
-    if check and (not TARGET.is_file() or TARGET.read_text() != page):
-        sys.stderr.write("docs/cli.md is out of date: make docs\n")
-        return 1
-    if not check:
-        TARGET.write_text(page)
-    return 0
+    """Write the pages, or tell whether they are what they would be."""
+    stale = []
+    for name, render in PAGES.items():
+        file, page = FOLDER / name, render()
+        if check and (not file.is_file() or file.read_text(encoding="utf-8") != page):
+            stale.append(name)
+        if not check:
+            file.write_text(page, encoding="utf-8")
+    if stale:
+        sys.stderr.write(f"out of date: {', '.join(stale)}; run: make docs\n")
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

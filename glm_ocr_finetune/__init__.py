@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .args import DataArguments, ModelArguments
-    from .data.splits import format_for_vlm
+    from .data.samples import format_for_vlm
     from .model.loading import load_model
     from .training.trainer import create_trainer
     from .training_args import TrainingArguments

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
 
 from .args import DemoArguments, EvaluateArguments, InferenceArguments, ReportArguments
 from .errors import UserError
+from .ranks import have_joined, is_main_process
 
 PROGRAM = "glm-ocr-finetune"
 Command = Callable[[Sequence[str], str], int]
 
+CONFIG = "--config FILE.yaml sets any argument; the command line wins."
+
 
 def _train(argv: Sequence[str], prog: str) -> int:
-    from .parse import TRAIN_HELP, help_text, parse_train
+    from .parse import TRAIN, build_train, help_text, read_train
 
     if _asks_help(argv):
         epilog = (
-            "--config FILE.yaml sets any argument; the command line wins. Every argument of TRL's SFTConfig is "
-            "accepted as well: https://huggingface.co/docs/trl/sft_trainer#trl.SFTConfig"
+            f"{CONFIG} The arguments of TRL's SFTConfig work as well; "
+            "docs/sft-arguments.md says what each does here, and which are refused and why."
         )
-        sys.stdout.write(help_text(prog, TRAIN_HELP, epilog))
+        sys.stdout.write(help_text(prog, TRAIN, epilog))
         return 0
-    model_args, data_args, training_args, given = parse_train(argv, prog)
-    if not data_args.dataset_name:
+    typed = read_train(argv, prog, _arguments_of_others("train"))
+    _check_data_sets(typed.values, ("dataset_name", "probe_dataset", "replay_dataset"))
+    if not typed.values.get("dataset_name"):
         raise UserError("--dataset_name is required: a hub id, a folder or a file")
+    arguments = build_train(typed)
     from .train import Interrupted, train
 
     try:
-        train(model_args, data_args, training_args, given)
+        train(*arguments)
     except Interrupted as stop:
         sys.stderr.write(f"{stop}\n")
         return 128 + stop.signal_number
@@ -45,34 +53,63 @@ def _light(declared: type, workflow: str, epilog: str) -> Command:
     def command(argv: Sequence[str], prog: str) -> int:
         from .parse import help_text, parse_light
 
-        if _asks_help(argv):
-            sys.stdout.write(help_text(prog, (declared,), epilog))
-            return 0
-        args: object = parse_light(argv, declared, prog)
         module, function = workflow.split(".")
+        if _asks_help(argv):
+            sys.stdout.write(help_text(prog, (declared,), f"{epilog} {CONFIG}"))
+            return 0
+        args: object = parse_light(argv, declared, prog, _arguments_of_others(module))
+        _check_data_sets(vars(args), ("dataset_name",))
         code: int = getattr(importlib.import_module(f".{module}", __package__), function)(args)
         return code
 
     return command
 
 
+def _arguments_of_others(command: str) -> dict[str, list[str]]:
+    """The commands other than this one, and the names of their arguments."""
+    from .parse import TRAIN
+
+    declared: dict[str, tuple[type, ...]] = {"train": TRAIN} | {name: (one,) for name, one in LIGHT.items()}
+    return {
+        name: [one.name for cls in classes for one in fields(cls)]
+        for name, classes in declared.items()
+        if name != command
+    }
+
+
+def _check_data_sets(values: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise UserError for a data set that is nowhere, before anything heavy is imported."""
+    for name in names:
+        if values.get(name):
+            from .readers import local_path
+
+            local_path(values[name], flag=name)
+
+
+LIGHT: dict[str, type] = {
+    "infer": InferenceArguments,
+    "evaluate": EvaluateArguments,
+    "report": ReportArguments,
+    "demo": DemoArguments,
+}
+
 COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (_train, "fine-tune a model (the same as finetune.py)"),
     "infer": (
-        _light(InferenceArguments, "infer.infer", "The text goes to standard output, everything else to error."),
+        _light(LIGHT["infer"], "infer.infer", "The text goes to standard output, messages to standard error."),
         "read images (the same as inference.py)",
     ),
     "evaluate": (
-        _light(EvaluateArguments, "evaluate.evaluate", "Scores go to standard output and to scores.json."),
-        "score a model, or anybody's predictions, by what was read",
+        _light(LIGHT["evaluate"], "evaluate.evaluate", "Scores go to standard output and to scores.json."),
+        "score a model, or the output of another OCR system",
     ),
     "report": (
-        _light(ReportArguments, "report.report", "One file, opened in a browser without a network."),
-        "make one HTML file of a run: figures, curves, confusions, the worst samples",
+        _light(LIGHT["report"], "report.report", "One file, which opens in a browser without a network."),
+        "make one HTML file of a run: scores, curves, confusions, the worst samples",
     ),
     "demo": (
-        _light(DemoArguments, "demo.demo", "Takes a few minutes on two cores, without a network."),
-        "fine-tune the tiny model on lines it cannot read, and show what it reads then",
+        _light(LIGHT["demo"], "demo.demo", "Takes a few minutes on two cores, without a network."),
+        "fine-tune the tiny model on handwriting it cannot read, and show the difference",
     ),
 }
 
@@ -83,7 +120,7 @@ def _asks_help(argv: Sequence[str]) -> bool:
 
 def _overview() -> str:
     lines = [f"  {name:10} {help}" for name, (_, help) in COMMANDS.items()]
-    return "\n".join([f"usage: {PROGRAM} COMMAND ...", "", *lines, "", f"{PROGRAM} COMMAND --help tells more.", ""])
+    return "\n".join([f"usage: {PROGRAM} COMMAND ...", "", *lines, "", f"For details: {PROGRAM} COMMAND --help", ""])
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -101,26 +138,39 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     _quiet_down()
     try:
         if name not in COMMANDS:
-            raise UserError(f"unknown command {name!r}; expected one of: {', '.join(COMMANDS)}")
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            meant = f"did you mean {close[0]}?" if close else f"expected one of: {', '.join(COMMANDS)}"
+            raise UserError(f"unknown command {name!r}; {meant}")
         return COMMANDS[name][0](rest, prog or f"{PROGRAM} {name}")
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _tell(error)
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted before training began; nothing was saved\n")
         return 130
 
 
+def _tell(error: UserError) -> None:
+    """One line on standard error: from the main process, or from the one that is alone in its trouble."""
+    if is_main_process():
+        sys.stderr.write(f"error: {error}\n")
+    elif "torch" in sys.modules and have_joined():
+        sys.stderr.write(f"error on rank {os.environ['RANK']}: {error}\n")
+
+
 def _quiet_down() -> None:
-    """Our own messages as plain lines on standard error; no chatter from tokenizers and telemetry."""
+    """Our own messages as plain lines on standard error, of the main process; no chatter from other libraries."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # peft asks transformers by an old name, which is not the user's to mend
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it tells of faster kernels to be had
+    if not is_main_process():
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("glm_ocr_finetune")
     ours.handlers[:] = [handler]
-    ours.setLevel(logging.INFO)
+    ours.setLevel(logging.INFO if is_main_process() else logging.ERROR)
     ours.propagate = False

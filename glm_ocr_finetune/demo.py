@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from .args import DataArguments, DemoArguments, InferenceArguments, ModelArguments
+from .folders import BASE_READINGS, TUNED_READINGS, readings_file
 from .infer import infer
 from .metrics import Scores, read_predictions, score
+from .ranks import console
 from .report import build_report
 from .train import train
-from .training.verdict import BASE_READINGS, EVALUATION_FOLDER, TUNED_READINGS
 from .training_args import TrainingArguments
 
 DATA = Path(__file__).parent / "assets" / "demo"
@@ -26,7 +26,7 @@ def demo(args: DemoArguments) -> int:
     Returns:
         The exit code.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    out = console()
     output = Path(args.output_dir)
     started = time.monotonic()
     train(
@@ -36,16 +36,16 @@ def demo(args: DemoArguments) -> int:
     )
     seconds = time.monotonic() - started
     before, after = (read_back(output, name) for name in (BASE_READINGS, TUNED_READINGS))
-    console.print(side_by_side(before, after))
-    console.print(
+    out.print(side_by_side(before, after))
+    out.print(
         f"{len(after.samples)} held-out lines: CER {before.values['corpus_cer']:.3f} -> "
         f"{after.values['corpus_cer']:.3f}, stop rate {after.values['stop_rate']:.0%}, in {seconds:.0f} s "
         f"({before.settings})"
     )
     image = str(after.samples[0].reading.image)
-    console.print(f"Every reading with its picture: {build_report(output)}")
-    console.print(f"The tuned model is in {output}. Read with it:")
-    console.print(f"  glm-ocr-finetune infer --model {output} --image {image}")
+    out.print(f"Report with every line, its image and both readings: {build_report(output)}")
+    out.print(f"The tuned model is in {output}. Read with it:")
+    out.print(f"  glm-ocr-finetune infer --model {output} --image {image}")
     return infer(InferenceArguments(model=str(output), image=[image]))
 
 
@@ -70,7 +70,7 @@ def training_arguments(args: DemoArguments) -> TrainingArguments:
 
 def read_back(output: Path, name: str) -> Scores:
     """The scores of a reading that the run made."""
-    return score(read_predictions(output / EVALUATION_FOLDER / f"{name}.jsonl").readings)
+    return score(read_predictions(readings_file(output, name)).readings)
 
 
 def side_by_side(before: Scores, after: Scores) -> Table:

@@ -1,4 +1,4 @@
-"""The one exception that is shown to users as a single line, without a traceback."""
+"""The one exception that is shown to users as a single line, without a traceback; and how others are quoted."""
 
 from __future__ import annotations
 
@@ -9,3 +9,8 @@ class UserError(Exception):
     The message says what was found, what was expected, and which flag or command mends it.
     The command line prints it on standard error as ``error: ...`` and exits with code 2.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library says, or the name of its exception."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

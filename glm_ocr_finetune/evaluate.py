@@ -8,24 +8,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Column, Table
 
-from .args import DataArguments, EvaluateArguments
+from .args import DEFAULT_PROMPT, DEFAULT_PROMPT_FORMAT, DataArguments, EvaluateArguments
+from .data.samples import sample_of
 from .data.splits import Splits, default_split, load_splits
 from .errors import UserError
+from .folders import PREDICTIONS_FILE, SCORES_FILE
 from .inputs.processor import set_pixel_budget
 from .inputs.prompt import PromptRenderer
 from .metrics import GroupScore, Predictions, Reading, Scores, ScoringSettings, read_predictions, score_with_tables
 from .model.loading import load_for_reading
-from .ranks import is_main_process, join_ranks
-from .reading.samples import PREDICTIONS_FILE, read_samples, reading_of, write_predictions
+from .ranks import console, is_main_process, join_ranks
+from .reading.asking import how_to_ask
+from .reading.samples import read_samples, reading_of, write_predictions
 from .reading.suspects import find_suspects, write_suspects
 from .vision.encoder import VisionEncoder, cache_of_an_earlier_run
 
 logger = logging.getLogger(__name__)
 
-SCORES_FILE = "scores.json"
 HEADLINES = {
     "corpus_cer": "CER",
     "mean_cer": "mean CER",
@@ -34,6 +35,7 @@ HEADLINES = {
     "stop_rate": "stops",
     "repetition_rate": "loops",
 }
+MOST_GROUPS = 20  # lines of the table for one kind of group; a file a page makes hundreds, which are in scores.json
 TASK_HEADLINES = {"teds": "TEDS", "teds_structure": "TEDS structure", "formula_edit_distance": "formula edits"}
 
 
@@ -41,7 +43,7 @@ def evaluate(args: EvaluateArguments) -> int:
     """Score and print. Returns the exit code; under torchrun all ranks read, and the first one scores and writes."""
     settings = ScoringSettings(args.text_normalisation, args.cer_unit)  # type: ignore[arg-type]
     if not args.dataset_name and not args.predictions:
-        raise UserError("--dataset_name is required, or --predictions with a 'text' of its own in each line")
+        raise UserError("--dataset_name is required, unless each line of --predictions has its own 'text'")
     output = Path(args.output_dir)
     join_ranks()
     predictions = _predictions(args, output)
@@ -50,7 +52,7 @@ def evaluate(args: EvaluateArguments) -> int:
     scores = score_with_tables(predictions.readings, settings)
     output.mkdir(parents=True, exist_ok=True)
     written = scores.to_dict() | {"missing": predictions.missing, "unmatched": predictions.unmatched}
-    (output / SCORES_FILE).write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n")
+    (output / SCORES_FILE).write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     show_scores(scores)
     logger.info("scores in %s", output / SCORES_FILE)
     return 0
@@ -66,17 +68,20 @@ def _device_map(args: EvaluateArguments) -> str:
 
 def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
     if args.predictions and args.find_label_errors:
-        raise UserError("--find_label_errors True asks the model itself; leave --predictions out")
+        raise UserError("--find_label_errors True needs a model to read with: give --model instead of --predictions")
     if args.predictions and not args.dataset_name:
         return _paired(args, None, output)
     if args.predictions:
-        samples = _load(args, PromptRenderer(_any_processor(), args.prompt_format or "serve"), output)
-        truths = [reading_of(sample, index) for index, sample in enumerate(samples.train)]
+        renderer = PromptRenderer(_any_processor(), args.prompt_format or DEFAULT_PROMPT_FORMAT)
+        samples = _load(args, renderer, DEFAULT_PROMPT if args.prompt is None else args.prompt, output)
+        truths = [reading_of(sample_of(row)) for row in samples.train]
         return _paired(args, truths, output)
-    model, processor, tuned_format = load_for_reading(args.model, args.adapter, _device_map(args))
+    asking = how_to_ask(args.model, args.adapter, args.prompt, args.prompt_format)
+    model, processor, _ = load_for_reading(args.model, args.adapter, _device_map(args))
     set_pixel_budget(processor, args.min_pixels, args.max_pixels)
-    renderer = PromptRenderer(processor, args.prompt_format or tuned_format)
-    return Predictions(tuple(_read(args, model, renderer, _load(args, renderer, output), output)), (), ())
+    renderer = PromptRenderer(processor, asking.prompt_format)
+    samples = _load(args, renderer, asking.prompt, output)
+    return Predictions(tuple(_read(args, model, renderer, samples, output)), (), ())
 
 
 def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits: Splits, output: Path) -> list[Reading]:
@@ -96,7 +101,7 @@ def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits:
     if args.find_label_errors:
         suspects = find_suspects(model, renderer, splits.train, readings, args.batch_size or 8)
         if is_main_process():
-            logger.info("labels by doubt, the most suspect first, in %s", write_suspects(suspects, output))
+            logger.info("labels ranked by suspicion, most suspicious first: %s", write_suspects(suspects, output))
     return readings
 
 
@@ -118,45 +123,37 @@ def _any_processor() -> Any:
     return load_processor(tiny_path("tiny"))  # only to walk the samples; nothing is read with it
 
 
-def _load(args: EvaluateArguments, renderer: PromptRenderer, output: Path) -> Splits:
+def _load(args: EvaluateArguments, renderer: PromptRenderer, prompt: str, output: Path) -> Splits:
     """The samples to be judged on; rows that cannot be used are told and listed in ``output``."""
     split = args.split or default_split(str(args.dataset_name), args.dataset_config)
-    data_args = DataArguments(
-        dataset_name=args.dataset_name,
-        dataset_config=args.dataset_config,
-        image_folder=args.image_folder,
-        image_column=args.image_column,
-        text_column=args.text_column,
-        train_split=split,
-        max_samples=args.max_samples,
-        prompt=args.prompt,
-    )
+    data_args = DataArguments.of(args, train_split=split, prompt=prompt)
     splits = load_splits(data_args, renderer, max_length=None, seed=0, evaluate=False)
     if splits.set_aside and is_main_process():
         output.mkdir(parents=True, exist_ok=True)
         file = splits.write_set_aside(output)
-        logger.warning("set aside: %s; listed in %s", splits.set_aside_by_reason(), file)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
+        logger.warning("set aside: %s; listed in %s", reasons, file)
     return splits
 
 
 def show_scores(scores: Scores) -> None:
     """The summary on standard output; tables and formulas have a second one, where there are such."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(_summary(scores, HEADLINES))
+    out = console()
+    out.print(_summary(scores, HEADLINES))
     asked = {name: title for name, title in TASK_HEADLINES.items() if scores.values[name] is not None}
     if asked:
-        console.print(_summary(scores, asked))
-    console.print(str(scores.settings))
+        out.print(_summary(scores, asked))
+    out.print(str(scores.settings))
 
 
 def _summary(scores: Scores, columns: Mapping[str, str]) -> Table:
-    """Some figures of all samples, and by prompt and by source where there are several and any figure is defined."""
+    """Some figures of all samples, and by prompt and by source where there are a few and any figure is defined."""
     table = Table(Column("", overflow="fold"))
     for title in ("count", *columns.values()):
         table.add_column(title, no_wrap=True)
     rows = {"all": scores.overall}
     for name, groups in (("prompt", scores.by_prompt), ("source", scores.by_source)):
-        if len(groups) > 1:
+        if 1 < len(groups) <= MOST_GROUPS:
             rows |= {f"{name} {key}": group for key, group in groups.items()}
     for name, group in rows.items():
         if any(group.values[column] is not None for column in columns):

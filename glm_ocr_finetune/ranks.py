@@ -1,6 +1,20 @@
-"""The processes of one run: which of them speaks and writes, and how they share work."""
+"""The processes of one run under torchrun: which of them speaks and writes, and how they share work."""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes files, prints and logs. torchrun and accelerate set ``RANK``."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def join_ranks() -> None:
@@ -11,11 +25,34 @@ def join_ranks() -> None:
     PartialState(cpu=not torch.accelerator.is_available())
 
 
-def is_main_process() -> bool:
-    """Whether this process is the one that writes and prints."""
+def have_joined() -> bool:
+    """Whether this process has met others, so that from here on an error may be its own."""
+    import torch.distributed as distributed
+
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def my_share(items: Sequence[T]) -> Sequence[T]:
+    """Every n-th of the items, for n joined processes; all of them alone."""
     from accelerate import PartialState
 
-    return PartialState().is_main_process
+    state = PartialState()
+    return items[state.process_index :: state.num_processes]
+
+
+def gather(mine: list[T]) -> list[T]:
+    """The items of all joined processes, on each of them."""
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    return list(gather_object(mine)) if PartialState().num_processes > 1 else mine
+
+
+def console() -> Console:
+    """Standard output for tables and text; silent on all processes but the main one."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, quiet=not is_main_process())
 
 
 def greatest(*values: int) -> list[int]:

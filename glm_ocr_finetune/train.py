@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,26 +14,32 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
-from .args import DataArguments, ModelArguments
+from .args import DEFAULT_PROMPT_FORMAT, DataArguments, ModelArguments
 from .data.collate import VLMDataCollator
-from .data.splits import SET_ASIDE_FILE, Splits, load_splits
+from .data.splits import Splits, load_splits
 from .data.survey import SetAside
 from .errors import UserError
+from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS
 from .inputs.images import ImageError
-from .inputs.processor import load_processor
+from .inputs.processor import PixelBudget, load_processor
 from .inputs.prompt import PromptRenderer
-from .model.checkpoint import Sidecar, read_sidecar
-from .model.loading import load_model, resolve_model_path
-from .parse import NOTHING_GIVEN, Given, show_settings
+from .model.adapters import check_adapter_arguments
+from .model.checkpoint import read_sidecar
+from .model.loading import check_model, load_model, resolve_model_path
+from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
+from .planning.lengths import fitting_of
+from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
-from .training.callbacks import CURVE_FILE, SaveOnSignal
+from .training.callbacks import SaveOnSignal
 from .training.checkpoints import name_of
-from .training.judge import Judge
+from .training.judge import Judge, check_metric
+from .training.model_card import write_card
 from .training.output_folder import compare, finish, is_finished, open_folder, take_over
 from .training.processes import refuse_one_process_for_many_gpus, settle_shared_weights
 from .training.run_record import arguments_with_effect, record_run, refuse_other_data
+from .training.sidecar import describe
 from .training.trainer import GlmOcrTrainer, create_trainer, encoder_for
-from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
+from .training.verdict import build_judge, build_probe, conclude, read_base
 from .training_args import TrainingArguments
 
 if TYPE_CHECKING:
@@ -75,6 +82,8 @@ def train(
     checkpoint = open_folder(training_args, model_args.model_name)
     arguments = arguments_with_effect(model_args, data_args, training_args)
     earlier = compare(arguments, training_args, checkpoint)
+    if checkpoint:
+        keep_lengths(checkpoint, data_args, training_args)
     model, processor, splits, collator = build(model_args, data_args, training_args)
     record = record_run(arguments, training_args.world_size, model, splits, earlier)
     if checkpoint and earlier:
@@ -92,10 +101,11 @@ def train(
         collator,
         splits.train_tokens,
         encoder,
-        Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format)),
+        describe(model_args, data_args, training_args, splits.train),
         build_judge(splits, collator.renderer, training_args, encoder),
         record,
     )
+    trainer.data_name = data_args.dataset_name
     if checkpoint and is_finished(trainer):
         return Path(training_args.output_dir)
     probe = build_probe(data_args, collator.renderer, training_args, encoder)
@@ -108,12 +118,13 @@ def build(
     model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments
 ) -> tuple[Any, Glm46VProcessor, Splits, VLMDataCollator]:
     """Model and processor, samples, and what makes batches of them."""
+    processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
+    renderer = PromptRenderer(processor, str(data_args.prompt_format))
+    splits = build_data(model_args, data_args, training_args, renderer)
     set_seed(training_args.seed)  # adapters are drawn at random
-    model, processor = build_model(model_args, data_args)
-    splits = build_data(data_args, training_args, processor)
+    model = build_model(model_args, processor)
     cache = choose_cache(model, processor, splits, training_args)
-    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length, cache=cache)
-    return model, processor, splits, collator
+    return model, processor, splits, VLMDataCollator(renderer, training_args.max_length, cache=cache)
 
 
 def dry_run(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
@@ -132,48 +143,61 @@ def tune(
     data_args: DataArguments,
 ) -> None:
     """Read with the base, train, write the result, and compare it with the base."""
-    base = read_base(trainer, str(checkpoint) if checkpoint else None)
-    probed = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-base") if probe else None
+    before = read_base(trainer, probe, model_args.model_name, resumed=checkpoint is not None)
     run(trainer, checkpoint)
     write(trainer)
     facts: dict[str, Any] = {"model": model_args.model_name, "data set": data_args.dataset_name}
-    if probe and probed:
-        facts["probe"] = read_probe_again(trainer, probe, probed, str(data_args.probe_dataset))
-    if base:
-        conclude(trainer, base, facts)
+    conclude(trainer, probe, before, facts | ({"probe": data_args.probe_dataset} if probe else {}))
+    if before:
+        write_card(trainer, trainer.args.output_dir, TUNED_READINGS)
 
 
 def plan(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given) -> None:
     """Show what a run would take here, or what fits on a GPU of the size that is asked for; nothing is kept."""
     from .planning.plan import show_plan
-    from .planning.propose import plan_size, propose
+    from .planning.propose import propose
+    from .planning.shapes import known_of
 
     if size := plan_size(data_args.plan):
-        path = resolve_model_path(model_args.model_name)
-        processor = load_processor(path, data_args.min_pixels, data_args.max_pixels)
-        propose(size, model_args, training_args, build_data(data_args, training_args, processor), given)
+        known = known_of(model_args.model_name, data_args.min_pixels, data_args.max_pixels)
+        if known.note:
+            logger.warning("%s", known.note)
+        renderer = PromptRenderer(known.processor, str(data_args.prompt_format))
+        splits = build_data(model_args, data_args, training_args, renderer)
+        propose(size, model_args, training_args, splits, given, known.config)
         return
+    processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
+    renderer = PromptRenderer(processor, str(data_args.prompt_format))
+    splits = build_data(model_args, data_args, training_args, renderer)
     set_seed(training_args.seed)
-    model, processor = build_model(model_args, data_args)
-    splits = build_data(data_args, training_args, processor)
-    collator = VLMDataCollator(processor, str(data_args.prompt_format), training_args.max_length)
+    model = build_model(model_args, processor)
+    collator = VLMDataCollator(renderer, training_args.max_length)
     show_plan(model, model_args, training_args, splits, collator, partial(create_trainer, model, processor))
 
 
 def resolve(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Settle what depends on more than one of the three, and refuse what contradicts itself."""
     refuse_contradiction(model_args, training_args)
-    if not (data_args.dry_run or data_args.plan):
+    if not data_args.dry_run and not (data_args.plan and plan_size(data_args.plan)):
         refuse_one_process_for_many_gpus(training_args)
     settle_shared_weights(training_args, reads_a_probe=data_args.probe_dataset is not None)
-    if data_args.plan:
-        from .planning.propose import plan_size
-
-        plan_size(data_args.plan)
+    check_metric(training_args)
+    check_adapter_arguments(
+        model_args.use_lora,
+        model_args.lora_rank,
+        model_args.lora_alpha,
+        model_args.lora_dropout,
+        model_args.load_in_4bit and not data_args.plan,
+    )
+    if not (data_args.plan and plan_size(data_args.plan)):
+        check_model(model_args.model_name)
     training_args.settle_learning_rate(model_args.use_lora)
+    tuned = read_sidecar(resolve_model_path(model_args.model_name))
+    if tuned and data_args.prompt is None:
+        data_args.prompt = tuned.prompt
+        training_args.origins["prompt"] = "what the checkpoint was tuned with"
     if data_args.prompt_format is None:
-        tuned = read_sidecar(resolve_model_path(model_args.model_name))
-        data_args.prompt_format = tuned.prompt_format if tuned else "serve"
+        data_args.prompt_format = tuned.prompt_format if tuned else DEFAULT_PROMPT_FORMAT
         why = "what the checkpoint was tuned with" if tuned else "what servers send"
         training_args.origins["prompt_format"] = why
     if data_args.eval_split is None and data_args.eval_split_size == 0 and training_args.eval_strategy != "no":
@@ -190,9 +214,21 @@ def check_writable(directory: str) -> None:
         raise UserError(f"--output_dir {directory} cannot be written: {error.strerror}; choose another") from error
 
 
-def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[Any, Glm46VProcessor]:
-    """The model and its processor, as the arguments say."""
-    return load_model(
+def keep_lengths(checkpoint: Path, data_args: DataArguments, training_args: TrainingArguments) -> None:
+    """Take longest sequence and pixel budget from the run that is resumed, whatever would be settled here."""
+    began = read_sidecar(checkpoint)
+    if began and began.max_length and not training_args.gave_max_length:
+        training_args.max_length = began.max_length
+        del training_args.origins["max_length"]
+    if began and data_args.max_pixels is None:
+        budget = PixelBudget.of(load_processor(checkpoint))
+        data_args.max_pixels = budget.max_pixels
+        data_args.min_pixels = data_args.min_pixels or budget.min_pixels
+
+
+def build_model(model_args: ModelArguments, processor: Glm46VProcessor) -> Any:
+    """The model, as the arguments say."""
+    model, _ = load_model(
         model_args.model_name,
         load_in_4bit=model_args.load_in_4bit,
         freeze_vision_tower=model_args.freeze_vision_tower,
@@ -202,38 +238,36 @@ def build_model(model_args: ModelArguments, data_args: DataArguments) -> tuple[A
         lora_target=model_args.lora_target,
         lora_alpha=model_args.lora_alpha,
         lora_dropout=model_args.lora_dropout,
-        min_pixels=data_args.min_pixels,
-        max_pixels=data_args.max_pixels,
+        processor=processor,
     )
+    return model
 
 
-def build_data(data_args: DataArguments, training_args: TrainingArguments, processor: Glm46VProcessor) -> Splits:
-    """The samples, surveyed and split; evaluation is turned off when there is nothing to evaluate on."""
-    renderer = PromptRenderer(processor, str(data_args.prompt_format))
+def build_data(
+    model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, renderer: PromptRenderer
+) -> Splits:
+    """The samples, measured, fitted and split; evaluation is turned off when there is nothing to evaluate on."""
     evaluate = training_args.eval_strategy != "no"
     seed = training_args.data_seed if training_args.data_seed is not None else training_args.seed
-    splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate)
+    given = training_args.gave_max_length
+    fitting = fitting_of(model_args, data_args, training_args)
+    splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate, fitting)
+    training_args.max_length = splits.fitted.max_length
+    if settled := splits.fitted.explained(given):
+        logger.info("%s", settled)
     if evaluate and splits.evaluation is None:
         training_args.without_evaluation("; ".join(splits.notes))
     return splits
 
 
 def report_data(splits: Splits, training_args: TrainingArguments) -> None:
-    """Say what is trained on, what is shrunk, and what was set aside."""
-    if training_args.process_index != 0:
+    """Say what is trained on and what was set aside."""
+    if not is_main_process():
         return
     held_out = len(splits.evaluation) if splits.evaluation is not None else 0
     logger.info("samples: %d to train on, %d to evaluate on", len(splits.train), held_out)
     for note in splits.notes:
         logger.warning("%s", note)
-    if splits.num_shrunk:
-        logger.warning(
-            "%d images are shrunk to keep --max_length %s, but would be served larger; "
-            "--max_length %d trains them whole",
-            splits.num_shrunk,
-            training_args.max_length,
-            splits.longest_unshrunk,
-        )
     if file := splits.write_set_aside(training_args.output_dir):
         reasons = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
         logger.warning("set aside: %s; listed in %s", reasons, file)
@@ -278,9 +312,9 @@ def write(trainer: GlmOcrTrainer) -> None:
     output = trainer.args.output_dir
     trainer.save_model(output)
     trainer.save_state()
-    if trainer.args.process_index == 0:
+    if is_main_process():
         best = trainer.state.best_model_checkpoint
         kept = f" (the best checkpoint, {Path(best).name})" if best and trainer.args.load_best_model_at_end else ""
-        drawn = Path(output) / CURVE_FILE
+        drawn = Path(output) / LOSS_CURVE_FILE
         logger.info("saved %s%s%s", output, kept, f"; losses in {drawn}" if drawn.is_file() else "")
-        logger.info("read with it: python inference.py --model %s --image IMAGE", output)
+        logger.info("read with it: python inference.py --model %s --image IMAGE", shlex.quote(str(output)))

@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 from drawing import WORDS, draw_line
+from shared_data import DATA, NO_SHARED, SHARED
 
-SHARED = Path(__file__).parents[2] / "shared"
+pytest_plugins = ["skips"]
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +47,8 @@ def _caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data beside the checkout; tests that need it are skipped where it is missing."""
-    if not SHARED.is_dir():
-        pytest.skip("the shared data is not on this machine")
+    if not DATA.is_dir():
+        pytest.skip(NO_SHARED)
     return SHARED
 
 

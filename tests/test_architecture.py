@@ -27,8 +27,10 @@ LAYERS = (
     {"inputs"},
     {"parse"},
     {"training_args"},
+    {"argument_checks"},
+    {"sft_arguments", "near_misses"},
     {"args"},
-    {"charts", "network", "ranks"},
+    {"charts", "folders", "network", "ranks"},
     {"errors"},
 )
 DEPTH = {room: depth for depth, rooms in enumerate(LAYERS) for room in rooms}

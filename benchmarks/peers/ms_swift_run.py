@@ -6,39 +6,38 @@ that ``setup_ms_swift.sh`` makes.
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import Any
 
-from recording import parse_arguments, read_rows, recorder
+from .recording import Settings, parse_settings, read_rows, recording
 
 
-def write_dataset(args: argparse.Namespace) -> str:
+def write_dataset(settings: Settings) -> str:
     """The rows in ms-swift's own form."""
-    args.scratch.mkdir(parents=True, exist_ok=True)
-    file = args.scratch / "lines.jsonl"
-    with file.open("w") as handle:
-        for row in read_rows(args):
+    settings.scratch.mkdir(parents=True, exist_ok=True)
+    file = settings.scratch / "lines.jsonl"
+    with file.open("w", encoding="utf-8") as handle:
+        for row in read_rows(settings):
             messages = [
                 {"role": "user", "content": "<image>Text Recognition:"},
                 {"role": "assistant", "content": row["text"]},
             ]
-            images = [str((args.data / row["image"]).resolve())]
+            images = [str((settings.data / row["image"]).resolve())]
             handle.write(json.dumps({"messages": messages, "images": images}, ensure_ascii=False) + "\n")
     return str(file)
 
 
-def recipe(args: argparse.Namespace, dataset: str) -> dict[str, Any]:
+def recipe(settings: Settings, dataset: str) -> dict[str, Any]:
     """What would stand on the command line of ``swift sft``."""
     return {
-        "model": args.model,
+        "model": settings.model,
         "model_type": "glm_ocr",
         "use_hf": True,
         "dataset": dataset,
         "dataset_shuffle": False,
         "train_dataloader_shuffle": False,
         "split_dataset_ratio": 0,
-        "tuner_type": args.mode,
+        "tuner_type": settings.mode,
         "lora_rank": 8,
         "lora_alpha": 16,
         "target_modules": "all-linear",
@@ -46,32 +45,33 @@ def recipe(args: argparse.Namespace, dataset: str) -> dict[str, Any]:
         "freeze_aligner": True,
         "torch_dtype": "float32",
         "max_length": 2048,
-        "output_dir": str(args.scratch / "output"),
+        "output_dir": str(settings.scratch / "output"),
         "add_version": False,
-        "per_device_train_batch_size": args.batch_size,
+        "per_device_train_batch_size": settings.batch_size,
         "gradient_accumulation_steps": 1,
         "gradient_checkpointing": False,
-        "num_train_epochs": args.epochs,
-        "learning_rate": 1e-4 if args.mode == "lora" else 1e-5,
+        "num_train_epochs": settings.epochs,
+        "learning_rate": 1e-4 if settings.mode == "lora" else 1e-5,
         "warmup_ratio": 0.1,
         "dataloader_num_workers": 0,
         "dataset_num_proc": 1,
         "save_strategy": "no",
         "report_to": "none",
-        "seed": args.seed,
+        "seed": settings.seed,
     }
 
 
 def main() -> None:
-    args, _ = parse_arguments(__doc__ or "")
+    settings, _ = parse_settings(__doc__ or "")
     import torch
     from swift import sft_main
     from transformers.trainer import DEFAULT_CALLBACKS
 
-    torch.set_num_threads(args.threads)
-    DEFAULT_CALLBACKS.append(recorder(args))
-    given = recipe(args, write_dataset(args))
-    sft_main([word for name, value in given.items() for word in (f"--{name}", str(value))])
+    torch.set_num_threads(settings.threads)
+    given = recipe(settings, write_dataset(settings))
+    with recording(settings) as record:
+        DEFAULT_CALLBACKS.append(record)
+        sft_main([word for name, value in given.items() for word in (f"--{name}", str(value))])
 
 
 if __name__ == "__main__":

@@ -5,45 +5,39 @@ Arguments that are not named here go to it unchanged, for instance ``--cache_vis
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from recording import parse_arguments, read_rows, recorder
+from ..watching import train_watched
+from .recording import Settings, parse_settings, read_rows, recording
+
+
+def train(settings: Settings, others: Sequence[str] = ()) -> None:
+    """Train as the settings say and as ``others``, more arguments of this project, do; the record is written."""
+    given = {
+        "model_name": settings.model,
+        "dataset_name": settings.data,
+        "max_samples": len(read_rows(settings)),
+        "eval_split_size": 0,
+        "use_lora": settings.mode == "lora",
+        "output_dir": settings.scratch,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": 1,
+        "num_train_epochs": settings.epochs,
+        "save_strategy": "no",
+        "report_to": "none",
+        "seed": settings.seed,
+    }
+    argv = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    with recording(settings) as record:
+        train_watched([*argv, *others], lambda trainer: trainer.add_callback(record))
 
 
 def main() -> None:
-    args, rest = parse_arguments(__doc__ or "")
+    settings, others = parse_settings(__doc__ or "")
     import torch
 
-    from glm_ocr_finetune import train as workflow
-    from glm_ocr_finetune.parse import parse_train
-
-    torch.set_num_threads(args.threads)
-    record = recorder(args)
-    given = {
-        "model_name": args.model,
-        "dataset_name": args.data,
-        "max_samples": len(read_rows(args)),
-        "eval_split_size": 0,
-        "use_lora": args.mode == "lora",
-        "output_dir": args.scratch,
-        "per_device_train_batch_size": args.batch_size,
-        "gradient_accumulation_steps": 1,
-        "num_train_epochs": args.epochs,
-        "save_strategy": "no",
-        "report_to": "none",
-        "seed": args.seed,
-    }
-    argv = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    create_trainer = workflow.create_trainer
-
-    def recorded(*args_: Any, **kwargs: Any) -> Any:
-        trainer = create_trainer(*args_, **kwargs)
-        trainer.add_callback(record)
-        return trainer
-
-    workflow.create_trainer = recorded
-    workflow.write = lambda trainer: None  # nothing that is measured
-    workflow.train(*parse_train([*argv, *rest], "ours.py"))
+    torch.set_num_threads(settings.threads)
+    train(settings, others)
 
 
 if __name__ == "__main__":

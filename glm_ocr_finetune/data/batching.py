@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import UserError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -29,6 +31,8 @@ class BatchPlan:
         batch_size: samples in a batch; used when ``tokens_per_batch`` is None.
         tokens_per_batch: most tokens in a batch; a longer sample is a batch of its own.
         by_length: put samples of like length together, within stretches of ``MEGABATCH`` batches.
+        shuffled: False for the order of the data set in every epoch.
+        drop_last: leave out the last batch of an epoch when it has fewer than ``batch_size`` samples.
         epoch: tells the number of the epoch that begins, from 0.
         rank, num_ranks: this process takes every ``num_ranks``-th batch; the first batches are repeated where the
             count does not divide, so that all ranks make the same number of steps and nothing is left out.
@@ -44,11 +48,18 @@ class BatchPlan:
         epoch: Callable[[], int],
         rank: int = 0,
         num_ranks: int = 1,
+        shuffled: bool = True,
+        drop_last: bool = False,
     ) -> None:
         self.lengths, self.batch_size, self.tokens_per_batch = lengths, batch_size, tokens_per_batch
         self.by_length, self.seed, self.epoch = by_length, seed, epoch
         self.rank, self.num_ranks = rank, num_ranks
+        self.shuffled, self.drop_last = shuffled, drop_last
         self._packed = _pack_by_tokens(lengths, tokens_per_batch, seed) if tokens_per_batch else None
+        if drop_last and not self.num_batches:
+            raise UserError(
+                f"--dataloader_drop_last leaves no batch: {len(lengths)} samples, --per_device_train_batch_size {batch_size}"
+            )
 
     def __len__(self) -> int:
         return -(-self.num_batches // self.num_ranks)
@@ -56,7 +67,10 @@ class BatchPlan:
     @property
     def num_batches(self) -> int:
         """Batches of an epoch, over all ranks, without repeats."""
-        return len(self._packed) if self._packed is not None else -(-len(self.lengths) // self.batch_size)
+        if self._packed is not None:
+            return len(self._packed)
+        samples = len(self.lengths)
+        return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
 
     @property
     def ends_with_a_repeat(self) -> bool:
@@ -74,7 +88,8 @@ class BatchPlan:
         rng = np.random.default_rng((self.seed, epoch))
         if self._packed is not None:
             return [self._packed[i] for i in rng.permutation(len(self._packed))]
-        order = rng.permutation(len(self.lengths))
+        order = rng.permutation(len(self.lengths)) if self.shuffled else np.arange(len(self.lengths))
+        order = order[: self.num_batches * self.batch_size]  # all of them, unless the last batch is dropped
         if not self.by_length:
             return _cut(order, self.batch_size)
         batches: list[list[int]] = []

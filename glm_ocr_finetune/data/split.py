@@ -38,6 +38,23 @@ def split_rows(keys: Sequence[bytes], eval_fraction: float, seed: int) -> tuple[
     return np.flatnonzero(~in_eval), np.flatnonzero(in_eval)
 
 
+def joined(keys: Sequence[bytes], groups: Sequence[str | None]) -> list[bytes]:
+    """One key a row, equal for all rows that share a key or a group, directly or through others."""
+    parent: dict[bytes | str, bytes | str] = {}
+
+    def root(name: bytes | str) -> bytes | str:
+        while (above := parent.setdefault(name, name)) != name:
+            parent[name] = parent[above]  # halves the way for the next
+            name = above
+        return name
+
+    for key, group in zip(keys, groups, strict=True):
+        if group is not None:
+            parent[root(key)] = root(group)
+    found = (root(key) for key in keys)
+    return [blake2b(name.encode(), digest_size=16).digest() if isinstance(name, str) else name for name in found]
+
+
 def _shuffled(numbering: dict[bytes, int], seed: int) -> list[int]:
     """Group numbers in the order of their keys' digests under the seed."""
     salt = str(seed).encode()

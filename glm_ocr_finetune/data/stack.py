@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..inputs.prompt import PromptRenderer
 from ..vision.pixels import Pixels
@@ -12,20 +12,23 @@ if TYPE_CHECKING:
     import torch
 
 
-def pad(rows: Sequence[Sequence[int]], value: int, side: str) -> torch.Tensor:
-    """(B, L) int64, each row padded with ``value`` on the ``left`` or ``right`` to the longest."""
+def pad(
+    rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"], multiple_of: int = 1
+) -> torch.Tensor:
+    """(B, L) int64, each row padded with ``value`` on the ``left`` or ``right`` to the longest, L rounded up."""
     import torch
 
-    longest = max(map(len, rows))
-    filled = [
-        [*[value] * (longest - len(row)), *row] if side == "left" else [*row, *[value] * (longest - len(row))]
-        for row in rows
-    ]
-    return torch.tensor(filled, dtype=torch.long)
+    padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], True, value, padding_side=side)
+    more = -padded.shape[1] % multiple_of
+    return torch.nn.functional.pad(padded, (more, 0) if side == "left" else (0, more), value=value)
 
 
 def stack_inputs(
-    sequences: Sequence[Sequence[int]], pixels: Sequence[Pixels], renderer: PromptRenderer, side: str
+    sequences: Sequence[Sequence[int]],
+    pixels: Sequence[Pixels],
+    renderer: PromptRenderer,
+    side: Literal["left", "right"],
+    multiple_of: int = 1,
 ) -> dict[str, torch.Tensor]:
     """What the model's ``forward`` takes for B sequences of one image each.
 
@@ -36,10 +39,10 @@ def stack_inputs(
     """
     import torch
 
-    ids = pad(sequences, renderer.tokenizer.pad_token_id, side)
+    ids = pad(sequences, renderer.tokenizer.pad_token_id, side, multiple_of)
     batch = {
         "input_ids": ids,
-        "attention_mask": pad([[1] * len(row) for row in sequences], 0, side),
+        "attention_mask": pad([[1] * len(row) for row in sequences], 0, side, multiple_of),
         "mm_token_type_ids": (ids == renderer.image_token_id).long(),
         "image_grid_thw": torch.cat([image.grid_thw for image in pixels]),
     }

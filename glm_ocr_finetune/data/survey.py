@@ -1,25 +1,19 @@
-"""What is known of the rows of a split before any image is decoded: lengths, and what cannot be used."""
+"""Which rows fit, and how long they are: arithmetic on what was measured, no image is opened."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..inputs.images import ImageError, check_complete, content_key, read_size
-from ..inputs.labels import clean_label
+from ..inputs.images import ImageError
 from ..inputs.processor import PixelBudget
-from ..inputs.prompt import PromptRenderer
-from ..readers import PROBLEMS
-from ..vision.pixels import TooLong, fit_image
+from .lengths import Shapes
+from .measure import Measured
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
-
-HEADERS_AT_ONCE = 64  # rows whose encoded images are held together while their headers are read
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -31,94 +25,54 @@ class SetAside:
     detail: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Survey:
-    """What is known of the rows of a split before any image is decoded.
+    """Rows under a pixel budget and a longest sequence.
 
     Attributes:
         kept: row numbers that are used, int64, ascending.
-        num_tokens: sequence length of each kept row, after shrinking, int32.
+        num_tokens: sequence length of each kept row, int32.
         num_image_tokens: how many of them are image tokens, int32.
-        shrunk: whether the image of each kept row is shrunk to fit ``max_length``, bool.
-        longest_unshrunk: tokens of the longest sequence, had no image been shrunk.
-        keys: digest of each kept row's encoded image, when asked for.
-        set_aside: the other rows.
+        rejected: row number -> (reason, detail) of the other rows.
     """
 
-    kept: np.ndarray
-    num_tokens: np.ndarray
-    num_image_tokens: np.ndarray
-    shrunk: np.ndarray
-    longest_unshrunk: int
-    keys: list[bytes]
-    set_aside: list[SetAside]
+    kept: NDArray[np.int64]
+    num_tokens: NDArray[np.int32]
+    num_image_tokens: NDArray[np.int32]
+    rejected: dict[int, tuple[str, str]]
 
 
-def survey(
-    rows: Dataset, renderer: PromptRenderer, max_length: int | None, default_prompt: str, with_keys: bool = False
-) -> Survey:
-    """Look at every row once, images by their headers only, and decide what is kept."""
-    budget = PixelBudget.of(renderer.processor)
-    kept, tokens, image_tokens, shrunk, keys, aside, longest = [], [], [], [], [], [], 0
-    for index, row in _iterate(rows):
-        try:
-            text, full, fitted = _measure(row, renderer, budget, max_length, default_prompt)
-        except _Rejected as rejected:
-            aside.append(SetAside(row["source"], rejected.reason, rejected.detail))
-            continue
-        kept.append(index)
-        tokens.append(text + fitted)
-        image_tokens.append(fitted)
-        shrunk.append(fitted < full)
-        longest = max(longest, text + full)
-        if with_keys:
-            keys.append(content_key(row["image"]))
-    return Survey(
-        kept=np.array(kept, dtype=np.int64),
-        num_tokens=np.array(tokens, np.int32),
-        num_image_tokens=np.array(image_tokens, np.int32),
-        shrunk=np.array(shrunk, bool),
-        longest_unshrunk=longest,
-        keys=keys,
-        set_aside=aside,
-    )
+def usable(measured: Measured) -> NDArray[np.int64]:
+    """Numbers of the rows that could be measured, ascending."""
+    rejected = np.fromiter(measured.rejected, np.int64, len(measured.rejected))
+    return np.setdiff1d(np.arange(len(measured.heights)), rejected)
 
 
-class _Rejected(Exception):
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
+def shapes_of(measured: Measured) -> Shapes:
+    """What is known of the usable rows."""
+    rows = usable(measured)
+    return Shapes(measured.heights[rows], measured.widths[rows], measured.text_tokens[rows])
 
 
-def _iterate(rows: Dataset) -> Iterator[tuple[int, dict[str, Any]]]:
-    from tqdm import tqdm
+def survey(measured: Measured, budget: PixelBudget, max_length: int | None) -> Survey:
+    """Count the tokens of every usable row; one that is too long is set aside, nothing is cut."""
+    rows, shapes = usable(measured), shapes_of(measured)
+    image_tokens = shapes.image_tokens(budget)
+    tokens = image_tokens + shapes.text_tokens
+    fits = (image_tokens > 0) & (tokens <= max_length if max_length else True)
+    rejected = dict(measured.rejected)
+    for row, text, image in zip(*(of[~fits].tolist() for of in (rows, shapes.text_tokens, image_tokens)), strict=True):
+        rejected[row] = _too_thin(measured, row, budget) or (
+            "too_long",
+            f"{text} tokens of text and {image} of image exceed --max_length {max_length}",
+        )
+    return Survey(rows[fits], tokens[fits], image_tokens[fits], rejected)
 
-    progress = tqdm(total=len(rows), desc="looking at the samples", unit=" rows", disable=len(rows) < 5000)
-    for start in range(0, len(rows), HEADERS_AT_ONCE):
-        batch = rows[start : start + HEADERS_AT_ONCE]
-        size = len(batch["source"])
-        yield from ((start + i, {name: values[i] for name, values in batch.items()}) for i in range(size))
-        progress.update(size)
-    progress.close()
 
-
-def _measure(
-    row: Mapping[str, Any], renderer: PromptRenderer, budget: PixelBudget, max_length: int | None, default_prompt: str
-) -> tuple[int, int, int]:
-    """Text tokens of a row, image tokens as it is, and image tokens after the image was shrunk to fit."""
-    if row["problem"]:
-        raise _Rejected(row["problem"], PROBLEMS[row["problem"]])
-    label = clean_label(row["text"])
-    if label.text is None:
-        raise _Rejected(str(label.reason))
-    prompt = row["prompt"] or default_prompt
+def _too_thin(measured: Measured, row: int, budget: PixelBudget) -> tuple[str, str] | None:
+    """Why the image of a row cannot be resized at all; None when it can."""
     try:
-        height, width = read_size(row["image"])
-        check_complete(row["image"])
-        text_tokens = renderer.num_text_tokens(prompt, label.text)
-        fitted = fit_image(height, width, budget, text_tokens, max_length)
+        budget.num_image_tokens(int(measured.heights[row]), int(measured.widths[row]))
     except ImageError as error:
-        raise _Rejected(error.reason, str(error)) from error
-    except TooLong as error:
-        raise _Rejected("too_long", str(error)) from error
-    return text_tokens, budget.num_image_tokens(height, width), fitted.num_image_tokens(height, width)
+        return error.reason, str(error)
+    return None

@@ -10,19 +10,20 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from .colours import to_rgb
+from .geometry import FRAMES, TOKEN_SIDE
+from .pdf_pages import PdfError, draw_page, page_size, split_page_path
+from .regions import Region, RegionError, box_of, cut
 
 MAX_IMAGE_PIXELS = 178_956_970
 """Images with more pixels are refused as decompression bombs.
@@ -32,7 +33,11 @@ This is also Pillow's own bound (half a gigabyte of RGB). A sheet of A0 at 300 d
 """
 
 ImageSource = dict[str, Any]
-"""``{"bytes": bytes | None, "path": str | None}``, as ``datasets.Image(decode=False)`` yields."""
+"""``{"bytes": bytes | None, "path": str | None}``, as ``datasets.Image(decode=False)`` yields.
+
+With a ``"region"`` (see ``regions``) it is that part of the upright page alone. A path such as
+``a.pdf#page=3`` is a page of a PDF.
+"""
 
 AnyImage = ImageSource | str | Path | bytes | Image.Image
 
@@ -54,6 +59,10 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 
+_PAGED = ("TIFF",)  # the frames of other formats are moments or views of one picture
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+_SUBFILE_TYPE = 0x00FE  # of a TIFF frame: bit 0 a smaller version of another frame, bit 2 a mask; TIFF 6.0, page 36
+_NO_PAGE = 0b101
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -66,15 +75,18 @@ _UPRIGHT = {
 }
 _TAIL = 65536  # cameras and editors append to a file, so its end mark is looked for in this many bytes
 _ENDS = {b"\x89PNG\r\n\x1a\n": b"IEND", b"\xff\xd8": b"\xff\xd9"}  # how PNG and JPEG files start and end
-_PATCH = 28
-"""Pixels on a side of the square that becomes one image token (patch_size 14 x merge_size 2)."""
+_FILES_KNOWN = 4096
+"""Files of which size and digest are remembered, since many regions are cut from one page."""
+_KEPT_PIXELS = 40_000_000
+"""The page decoded last is kept up to this size, an A4 sheet at 600 dpi in 120 MB: its next line follows."""
 
 
 class ImageError(Exception):
     """An image that cannot be used.
 
     ``reason`` is one of ``missing_image``, ``empty_file``, ``unreadable_image``, ``image_too_large``,
-    ``image_too_thin``; the message adds the file and the detail.
+    ``image_too_thin``, or of a region ``invalid_region``, ``region_without_area``, ``region_outside_page``;
+    the message adds the file and the detail.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -85,24 +97,63 @@ class ImageError(Exception):
 def read_size(image: AnyImage) -> tuple[int, int]:
     """(height, width) in pixels of the upright image, from the file's header: no pixel is decoded.
 
-    A PNG that carries its EXIF block behind the pixels is taken as it lies, here and in
-    ``open_upright``. Raises ``ImageError``.
+    Of a region, the size of its box on the page. A PNG that carries its EXIF block behind the pixels is
+    taken as it lies, here and in ``open_upright``. Raises ``ImageError``.
+    """
+    region = _region_of(image)
+    if region is None:
+        return _page_size(image)
+    state = _state_of(image)
+    size = _page_size(image) if state is None else _size_of_file(state)
+    with _region_explained(image):
+        left, top, right, bottom = box_of(region, *size)
+    return bottom - top, right - left
+
+
+def page_sizes(image: AnyImage) -> dict[int, tuple[int, int]]:
+    """(height, width) of each page by its frame number, from the headers alone; as ``read_size`` for a single one.
+
+    Only a TIFF has pages; its thumbnails, masks and reduced versions are none. Raises ``ImageError``.
     """
     with _opened(image) as opened:
-        width, height = opened.size
-        return (width, height) if _orientation(opened) >= 5 else (height, width)
+        if opened.format not in _PAGED:
+            return {0: read_size(opened)}
+        sizes = {}
+        for frame in range(getattr(opened, "n_frames", 1)):
+            opened.seek(frame)
+            _check_pixels(opened.size, image_name(image))
+            if frame == 0 or not int(opened.tag_v2.get(_SUBFILE_TYPE, 0)) & _NO_PAGE:  # type: ignore[attr-defined]
+                sizes[frame] = read_size(opened)
+        return sizes
 
 
-def open_upright(image: AnyImage) -> Image.Image:
-    """The image as RGB, turned upright by its EXIF orientation; of several frames or pages, the first.
-
-    Transparency is composed on white. Grey of more than 8 bits is scaled from its full range (Pillow
-    alone would clip it). Raises ``ImageError`` for a missing, empty, truncated or oversized file.
-    """
+def num_animation_frames(image: AnyImage) -> int:
+    """How many frames an animation has; 1 for a still picture. Raises ``ImageError``."""
     with _opened(image) as opened:
-        orientation = _orientation(opened)
-        rgb = _to_rgb(opened)
-        return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+        return int(getattr(opened, "n_frames", 1)) if opened.format in _ANIMATED else 1
+
+
+def image_suffixes() -> frozenset[str]:
+    """Suffixes, in small letters, of the files that can be read."""
+    formats = _known_formats()
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+
+
+def open_upright(image: AnyImage, page: int = 0) -> Image.Image:
+    """The image as RGB, turned upright by its EXIF orientation; of several frames, the one of that number.
+
+    A region is cut out, white outside its polygon. Transparency is composed on white. Grey of more than
+    8 bits is scaled from its full range (Pillow alone would clip it). Raises ``ImageError`` for a missing,
+    empty, truncated or oversized file, and for a region that is not on the page.
+    """
+    region = _region_of(image)
+    if region is None:
+        return _decoded(image, page)
+    state = _state_of(image)
+    size = _page_size(image) if state is None else _size_of_file(state)
+    whole = _decoded(image) if state is None or size[0] * size[1] > _KEPT_PIXELS else _decoded_file(state)
+    with _region_explained(image):
+        return cut(whole, region)
 
 
 def check_complete(image: AnyImage) -> None:
@@ -111,7 +162,7 @@ def check_complete(image: AnyImage) -> None:
     Its last bytes tell, so a sound file is not decoded here; only one with a doubtful end is. Damage in the
     middle of a file, and in other formats, shows when the image is opened.
     """
-    if isinstance(image, Image.Image):
+    if isinstance(image, Image.Image) or _pdf_page(image):
         return
     with _stream(image) as stream:
         head = stream.read(8)
@@ -121,15 +172,15 @@ def check_complete(image: AnyImage) -> None:
         open_upright(image)
 
 
-def smart_size(height: int, width: int, min_pixels: int, max_pixels: int, factor: int = _PATCH) -> tuple[int, int]:
-    """(height, width) in pixels to which the processor resizes one image; both are multiples of ``factor``.
+def smart_size(height: int, width: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """(height, width) in pixels to which the processor resizes one image; both are multiples of 28.
 
     ``min_pixels`` and ``max_pixels`` are pixels of one frame: the processor counts an image as two
     frames, so they are half of its ``shortest_edge`` and ``longest_edge``. Raises ``ImageError``
     (``image_too_thin``) for an aspect ratio above 200.
     """
     try:
-        return _smart_resize()(2, height, width, 2, factor, 2 * min_pixels, 2 * max_pixels)
+        return _smart_resize()(FRAMES, height, width, FRAMES, TOKEN_SIDE, FRAMES * min_pixels, FRAMES * max_pixels)
     except ValueError as error:
         raise ImageError("image_too_thin", f"{width} x {height} pixels: {error}") from error
 
@@ -140,31 +191,154 @@ def num_image_tokens(height: int, width: int, min_pixels: int, max_pixels: int) 
     Budgets and errors as in ``smart_size``.
     """
     resized_height, resized_width = smart_size(height, width, min_pixels, max_pixels)
-    return (resized_height // _PATCH) * (resized_width // _PATCH)
+    return (resized_height // TOKEN_SIDE) * (resized_width // TOKEN_SIDE)
 
 
 def content_key(image: AnyImage) -> bytes:
     """16 bytes that are equal for identical files: a digest of the encoded bytes, nothing is decoded.
 
-    For a PIL image, which has no file, the digest is of its mode, size and pixels. Raises
-    ``ImageError`` for a missing or empty file.
+    Of a region, they are those of the file and of its points. For a PIL image, which has no file, the
+    digest is of its mode, size and pixels. Raises ``ImageError`` for a missing or empty file.
     """
+    region = _region_of(image)
+    if region is None:
+        return _digest(image)
+    state = _state_of(image)
+    page = _digest(image) if state is None else _digest_of_file(state)
+    points = [[float(value) for value in point] for point in region]
+    return blake2b(page + repr(points).encode(), digest_size=16).digest()
+
+
+def image_name(image: AnyImage) -> str:
+    """How messages call an image: its path when it has one, and the first two points of its region."""
+    if isinstance(image, dict):
+        name = str(image.get("path") or "embedded image")
+        region = _region_of(image)
+        return name if region is None else f"{name} region {' '.join(map(_spelt, region[:2]))}"
+    return str(image) if isinstance(image, str | Path) else "embedded image"
+
+
+def _spelt(point: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in point)
+
+
+FileState = tuple[str, int, int]
+"""Path, bytes and time of modification in ns: what tells that a remembered file has changed."""
+
+
+def _region_of(image: AnyImage) -> Region | None:
+    return image.get("region") or None if isinstance(image, dict) else None
+
+
+def _state_of(image: AnyImage) -> FileState | None:
+    """The state of the file that an image lies in; None when it lies in memory or the file cannot be seen."""
+    data, path = _bytes_and_path(image) if isinstance(image, dict) else (None, None)
+    if data is not None or path is None:
+        return None
+    try:
+        state = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return path, state.st_size, state.st_mtime_ns
+
+
+@lru_cache(maxsize=_FILES_KNOWN)
+def _size_of_file(state: FileState) -> tuple[int, int]:
+    return _page_size(state[0])
+
+
+@lru_cache(maxsize=_FILES_KNOWN)
+def _digest_of_file(state: FileState) -> bytes:
+    return _digest(state[0])
+
+
+@lru_cache(maxsize=1)
+def _decoded_file(state: FileState) -> Image.Image:
+    return _decoded(state[0])
+
+
+def _page_size(image: AnyImage) -> tuple[int, int]:
+    if page := _pdf_page(image):
+        with _pdf_explained(image, page[0]):
+            height, width = page_size(*page)
+        _check_pixels((width, height), image_name(image))
+        return height, width
+    with _opened(image) as opened:
+        width, height = opened.size
+        return (width, height) if _orientation(opened) >= 5 else (height, width)
+
+
+def _decoded(image: AnyImage, frame: int = 0) -> Image.Image:
+    if page := _pdf_page(image):
+        _page_size(image)
+        with _pdf_explained(image, page[0]):
+            return draw_page(*page)
+    with _opened(image) as opened:
+        if frame:
+            opened.seek(frame)
+        orientation = _orientation(opened)
+        rgb = to_rgb(opened)
+        return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def _digest(image: AnyImage) -> bytes:
     digest = blake2b(digest_size=16)
     if isinstance(image, Image.Image):
         digest.update(f"{image.mode} {image.size} {image.getpalette()}".encode())
         digest.update(image.tobytes())
         return digest.digest()
-    with _stream(image) as stream:
+    if page := _pdf_page(image):
+        digest.update(b"page %d of " % page[1])
+    with _stream(page[0] if page else image) as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.digest()
 
 
-def image_name(image: AnyImage) -> str:
-    """How messages call an image: its path when it has one."""
-    if isinstance(image, dict):
-        return str(image.get("path") or "embedded image")
-    return str(image) if isinstance(image, str | Path) else "embedded image"
+def inspect_image(image: AnyImage) -> tuple[tuple[int, int], bytes]:
+    """((height, width), content key) of an image whose file is opened once; nothing is decoded.
+
+    What :func:`read_size`, :func:`check_complete` and :func:`content_key` say, and raise, together.
+    """
+    if _region_of(image) is None and not _pdf_page(image):
+        image = _held(image)  # a page that many rows are cut from is not read again for each: it is remembered
+    size = read_size(image)
+    check_complete(image)
+    return size, content_key(image)
+
+
+def _held(image: AnyImage) -> AnyImage:
+    """The image with its encoded bytes in memory."""
+    if isinstance(image, Image.Image | bytes):
+        return image
+    source = image if isinstance(image, dict) else {"path": str(image)}
+    if source.get("bytes") is not None:
+        return source
+    with _stream(source) as stream:
+        return source | {"bytes": stream.read()}
+
+
+def _pdf_page(image: AnyImage) -> tuple[str, int] | None:
+    """(file, number) of an image that is a page of a PDF."""
+    data, path = (None, None) if isinstance(image, Image.Image) else _bytes_and_path(image)
+    return split_page_path(path) if data is None else None
+
+
+@contextmanager
+def _pdf_explained(image: AnyImage, file: str) -> Iterator[None]:
+    _check_file(file)
+    try:
+        yield
+    except PdfError as error:
+        raise ImageError("unreadable_image", f"{image_name(image)}: {error}") from error
+
+
+@contextmanager
+def _region_explained(image: AnyImage) -> Iterator[None]:
+    try:
+        yield
+    except RegionError as error:
+        raise ImageError(error.reason, f"{image_name(image)}: {error}") from error
 
 
 @lru_cache(maxsize=1)
@@ -197,6 +371,8 @@ def _opened(image: AnyImage) -> Iterator[Image.Image]:
                 yield opened
     except Image.DecompressionBombError as error:
         raise ImageError("image_too_large", f"{image_name(image)}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError("unreadable_image", f"{image_name(image)}: no image in a format that is read") from error
     except _DECODER_ERRORS as error:
         raise ImageError("unreadable_image", f"{image_name(image)}: {_first_line(error)}") from error
 
@@ -257,34 +433,3 @@ def _orientation(opened: Image.Image) -> int:
     except _DECODER_ERRORS:
         return 1  # damaged metadata says nothing about the pixels
     return orientation if orientation in _UPRIGHT else 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        return _deep_grey(image).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    page = Image.new("RGBA", image.size, "white")
-    page.alpha_composite(image.convert("RGBA"))
-    return page.convert("RGB")
-
-
-def _deep_grey(image: Image.Image) -> Image.Image:
-    """8-bit grey from 16-bit, 32-bit or floating-point grey."""
-    import numpy as np
-
-    values = np.nan_to_num(np.asarray(image).astype(np.float32))
-    low, high = _grey_range(image.mode, values)
-    scaled = np.rint((values - low) * (255.0 / max(high - low, 1e-9)))
-    return Image.fromarray(scaled.clip(0, 255).astype(np.uint8))
-
-
-def _grey_range(mode: str, values: NDArray[np.float32]) -> tuple[float, float]:
-    """The values that mean black and white: those of the type when they are known, else the extremes found.
-
-    Mode I holds 16-bit values when read from PNM; floats lie in 0 to 1 or, by custom of TIFF writers, 0 to 255.
-    """
-    low, high = float(values.min()), float(values.max())
-    limits = {"I": (65535.0,), "F": (1.0, 255.0)}.get(mode, (65535.0,))
-    white = next((limit for limit in limits if high <= limit), None)
-    return (0.0, white) if white is not None and low >= 0 else (low, high)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from dataclasses import dataclass
 from decimal import Decimal
+
+MAX_LABEL_CHARACTERS = 200_000
+"""Longer labels are set aside before anything tokenizes them.
+
+Four times what a densely printed broadsheet page holds. A label of ten megabytes, which no image can carry,
+would keep the tokenizer busy for minutes.
+"""
 
 
 @dataclass(frozen=True)
@@ -13,7 +19,8 @@ class Label:
     """A usable transcription (``reason`` is None), or the reason why there is none (``text`` is None).
 
     Reasons: ``empty_label`` (missing, empty or white space only), ``invalid_text`` (NUL characters or
-    lone surrogates), ``label_not_text`` (a list, a mapping, a truth value).
+    lone surrogates), ``label_not_text`` (a list, a mapping, a truth value), ``label_too_long`` (more than
+    ``MAX_LABEL_CHARACTERS``).
     """
 
     text: str | None = None
@@ -23,20 +30,21 @@ class Label:
 def label_as_found(value: object) -> Label:
     """The label as a string, unchanged but for its type; ``Label()`` when there is none.
 
-    Numbers become strings (0 is a label). NaN is how tables write a missing value, so it is none.
+    Numbers become strings (0 is a label); how they were written is known to whoever read them, so readers
+    of text formats hand on strings. NaN is how tables write a missing value, so it is none.
     A string that cannot be stored as UTF-8 has the reason ``invalid_text``.
     """
     if value is None:
         return Label()
     if isinstance(value, str):
-        return Label(text=value) if is_storable(value) else Label(reason="invalid_text")
+        return Label(text=str(value)) if is_storable(value) else Label(reason="invalid_text")
     if isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool):
-        return Label() if math.isnan(value) else Label(text=str(value))
+        return _number(value)
     return Label(reason="label_not_text")
 
 
 def clean_label(value: object) -> Label:
-    r"""The label as it is trained on: surrounding white space stripped, ``\r\n`` and ``\r`` made ``\n``.
+    r"""The label as it is measured, trained on and compared with: stripped, ``\r\n`` and ``\r`` made ``\n``.
 
     The chat template strips messages, so an unstripped label could never be reproduced when serving.
     Line breaks inside the label stay.
@@ -50,7 +58,18 @@ def clean_label(value: object) -> Label:
     text = (found.text or "").replace("\r\n", "\n").replace("\r", "\n").strip()
     if "\0" in text:
         return Label(reason="invalid_text")
+    if len(text) > MAX_LABEL_CHARACTERS:
+        return Label(reason="label_too_long")
     return Label(text=text) if text else Label(reason="empty_label")
+
+
+def _number(value: numbers.Real | Decimal) -> Label:
+    if value != value:  # NaN alone differs from itself
+        return Label()
+    try:
+        return Label(text=str(value))
+    except ValueError:  # an int of more digits than Python prints, 4300
+        return Label(reason="label_too_long")
 
 
 def is_storable(text: str) -> bool:

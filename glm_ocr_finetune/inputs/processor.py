@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
+from ..errors import UserError, first_line
+from ..network import only_local
+from .geometry import FRAMES, PIXELS_PER_TOKEN
 from .images import num_image_tokens
 
 if TYPE_CHECKING:
     from transformers import Glm46VProcessor
-
-FRAMES = 2  # the image processor counts every image as two video frames, so its sizes are twice the pixels
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,18 @@ class PixelBudget:
 def load_processor(
     model_path: str | Path, min_pixels: int | None = None, max_pixels: int | None = None
 ) -> Glm46VProcessor:
-    """The processor of a checkpoint, with its pixel budget changed where one is given."""
+    """The processor of a checkpoint, with its pixel budget changed where one is given.
+
+    Raises:
+        UserError: there is none, or no image could meet the budget.
+    """
     from transformers import AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(model_path, trust_remote_code=False)
+    options = {"trust_remote_code": False, "local_files_only": only_local(str(model_path))}
+    try:
+        processor = AutoProcessor.from_pretrained(model_path, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{model_path} holds no processor that can be read: {first_line(error)}") from error
     set_pixel_budget(processor, min_pixels, max_pixels)
     return processor
 
@@ -50,7 +58,7 @@ def set_pixel_budget(processor: Glm46VProcessor, min_pixels: int | None, max_pix
     new = PixelBudget(
         old.min_pixels if min_pixels is None else min_pixels, old.max_pixels if max_pixels is None else max_pixels
     )
-    if not 0 < new.min_pixels <= new.max_pixels or new.max_pixels < 28 * 28:
+    if not 0 < new.min_pixels <= new.max_pixels or new.max_pixels < PIXELS_PER_TOKEN:
         raise UserError(
             f"--min_pixels {new.min_pixels} and --max_pixels {new.max_pixels} leave no room for an image; "
             "expected 0 < min_pixels <= max_pixels and max_pixels of at least 784 (28 x 28)"

@@ -7,14 +7,17 @@ it, by position, so the stop token is trained although its kin pads sequences.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from ..args import PROMPT_FORMATS
+from ..args import DEFAULT_PROMPT_FORMAT, PROMPT_FORMATS
 from ..errors import UserError
 from .special_tokens import IMAGE_TOKEN, STOP_TOKEN
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import Glm46VProcessor
 
 PROMPTS_KEPT = 256  # rendered; data with a prompt for each row would fill the memory
@@ -48,7 +51,7 @@ class PromptRenderer:
             ``no_think`` is its ``enable_thinking=False`` prompt.
     """
 
-    def __init__(self, processor: Glm46VProcessor, prompt_format: str = "serve") -> None:
+    def __init__(self, processor: Glm46VProcessor, prompt_format: str = DEFAULT_PROMPT_FORMAT) -> None:
         if prompt_format not in PROMPT_FORMATS:
             raise UserError(f"--prompt_format is {prompt_format!r}; it must be one of: {', '.join(PROMPT_FORMATS)}")
         self.processor = processor
@@ -56,24 +59,34 @@ class PromptRenderer:
         self.prompt_format = prompt_format
         self.image_token_id: int = self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
         self.stop_token_id: int = self.tokenizer.convert_tokens_to_ids(STOP_TOKEN)
-        self._rendered: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self._control_tokens = tuple(self.tokenizer.get_added_vocab())
+        self._plain = _without_control_tokens(self.tokenizer)
+        self._templates: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
     def prompt_text(self, prompt: str) -> str:
         """The request as text, with a single image token, ending where the answer starts."""
-        thinking = {} if self.prompt_format == "serve" else {"enable_thinking": False}
+        thinking = {} if self.prompt_format == DEFAULT_PROMPT_FORMAT else {"enable_thinking": False}
         return str(
             self.processor.apply_chat_template(
                 messages_for(prompt), tokenize=False, add_generation_prompt=True, **thinking
             )
         )
 
+    def control_token_in(self, prompt: str) -> str | None:
+        """The first control token spelt out in a prompt, which the model would not read as text; None without one."""
+        return next((token for token in self._control_tokens if token in prompt), None)
+
+    def fingerprint(self) -> str:
+        """Equal for renderers that make the same token ids."""
+        parts = (self.tokenizer.backend_tokenizer.to_str(), self.processor.chat_template, self.prompt_format)
+        return blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
     def _template_ids(self, prompt: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Token ids before and after the image; kept, as most rows have the same prompt."""
-        if prompt not in self._rendered:
-            if len(self._rendered) >= PROMPTS_KEPT:
-                self._rendered.clear()
-            self._rendered[prompt] = self._render_template(prompt)
-        return self._rendered[prompt]
+        if prompt not in self._templates:
+            if len(self._templates) >= PROMPTS_KEPT:
+                self._templates.clear()
+            self._templates[prompt] = self._render_template(prompt)
+        return self._templates[prompt]
 
     def _render_template(self, prompt: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         ids = self.tokenizer(self.prompt_text(prompt), add_special_tokens=False)["input_ids"]
@@ -91,9 +104,8 @@ class PromptRenderer:
         return [*before, *[self.image_token_id] * num_image_tokens, *after]
 
     def answer_ids(self, answer: str) -> list[int]:
-        """The answer and the stop token. Special tokens spelt out in a label stay ordinary text."""
-        ids = self.tokenizer(answer, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [*ids, self.stop_token_id]
+        """The answer and the stop token. Control tokens spelt out in a label stay characters, all of them."""
+        return [*self._plain.encode(answer, add_special_tokens=False).ids, self.stop_token_id]
 
     def encode(self, prompt: str, answer: str, num_image_tokens: int) -> Encoded:
         """The training sequence of one sample."""
@@ -104,3 +116,11 @@ class PromptRenderer:
         """Length of the sequence without its image tokens."""
         before, after = self._template_ids(prompt)
         return len(before) + len(after) + len(self.answer_ids(answer))
+
+
+def _without_control_tokens(tokenizer: Any) -> Tokenizer:
+    """The tokenizer with no added tokens: transformers' ``split_special_tokens`` leaves those that are not special."""
+    from tokenizers import Tokenizer
+
+    settings = json.loads(tokenizer.backend_tokenizer.to_str())
+    return Tokenizer.from_str(json.dumps(settings | {"added_tokens": [], "truncation": None, "padding": None}))

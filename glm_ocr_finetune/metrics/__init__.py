@@ -1,11 +1,11 @@
 """Scores of readings: character and word error rates, behaviour, confusions, tables, formulas, intervals."""
 
-from .bootstrap import Interval
-from .comparison import Comparison, Difference, compare
+from .bootstrap import MIN_UNITS, Interval
+from .comparison import USABLE_CER, Comparison, Difference, compare
 from .confusion import Confusion, ScriptAccuracy, script_of
 from .definitions import METRICS, Metric, find_metric
 from .edit import AlignedPart, alignment
-from .formulas import FormulaScores, cdm_input, latex_tokens, score_formulas
+from .formulas import FormulaScore, latex_tokens, score_formula
 from .normalisation import (
     CER_UNITS,
     TEXT_NORMALISATIONS,
@@ -24,12 +24,14 @@ from .tables import TableScore, TableScores, has_table, score_tables
 __all__ = [
     "CER_UNITS",
     "METRICS",
+    "MIN_UNITS",
     "TEXT_NORMALISATIONS",
+    "USABLE_CER",
     "AlignedPart",
     "Comparison",
     "Confusion",
     "Difference",
-    "FormulaScores",
+    "FormulaScore",
     "GroupScore",
     "Interval",
     "Metric",
@@ -43,7 +45,6 @@ __all__ = [
     "TableScores",
     "Totals",
     "alignment",
-    "cdm_input",
     "compare",
     "ends_in_loop",
     "find_metric",
@@ -52,7 +53,7 @@ __all__ = [
     "normalise_text",
     "read_predictions",
     "score",
-    "score_formulas",
+    "score_formula",
     "score_tables",
     "score_with_tables",
     "script_of",

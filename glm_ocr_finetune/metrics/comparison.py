@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,12 @@ from .scores import Scores
 
 Verdict = Literal["better", "worse", "no difference shown"]
 
+# Rules of thumb of the field (Transkribus): up to 10 % CER a transcription is useful, for searching and correcting.
+USABLE_CER = 0.10
+NEGLIGIBLE = 0.005
+# Wider than this, an interval around 0 leaves room for a gain of two points that was not seen.
+WIDE_INTERVAL = 0.04
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -40,9 +47,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All differences, and the metric by which it is decided."""
+    """All differences of ``count`` samples, and the metric by which it is decided."""
 
     metric: str
+    count: int
     differences: dict[str, Difference]
 
     @property
@@ -57,10 +65,55 @@ class Comparison:
     def better(self) -> bool:
         return self.verdict == "better"
 
-    def __str__(self) -> str:
+    @property
+    def enough(self) -> bool:
+        """Whether there are as many readings as an interval needs."""
+        return self.count >= MIN_UNITS
+
+    @property
+    def usable(self) -> bool:
+        """Whether the tuned model's CER is at most ``USABLE_CER``, or unknown."""
+        cer = self.differences["corpus_cer"].tuned
+        return cer is None or cer <= USABLE_CER
+
+    @property
+    def contradictions(self) -> tuple[Difference, ...]:
+        """What points the other way than the verdict: worse figures, or better ones where the verdict is worse."""
+        opposite: Verdict = "better" if self.verdict == "worse" else "worse"
+        watched = (self.differences[name] for name in _WATCHED if name != self.metric)
+        return tuple(one for one in watched if one.verdict == opposite)
+
+    @property
+    def convincing(self) -> bool:
+        """Better, usable, and nothing points the other way."""
+        return self.better and self.usable and not self.contradictions
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence, with what limits it."""
+        if not self.enough:
+            readings = "reading" if self.count == 1 else "readings"
+            return f"Only {self.count} {readings}: too few to tell the tuned model from the base"
+        cer = self.differences["corpus_cer"].tuned
+        limits = [] if self.usable or not self.better or cer is None else [f"not usable yet (CER {100 * cer:.3g} %)"]
+        limits += [f"{_OPPOSITE[self.verdict]} by {_listed(self.contradictions)}"] if self.contradictions else []
+        return _SENTENCES[self.verdict] + (f", but {' and '.join(limits)}" if limits else "")
+
+    @property
+    def finding(self) -> str:
+        """The verdict with its figures, in one line."""
         decisive = self.decisive
-        figures = f"{self.metric} {_figure(decisive.base)} -> {_figure(decisive.tuned)}"
-        return f"{_SENTENCES[self.verdict]}: {figures}, {_interval_text(decisive)}"
+        figures = [f"{self.metric} {_figure(decisive.base)} -> {_figure(decisive.tuned)}, {_interval_text(decisive)}"]
+        figures += [f"{one.metric.short} {_figure(one.base)} -> {_figure(one.tuned)}" for one in self.contradictions]
+        return f"{self.headline}: {'; '.join(figures)}"
+
+    @property
+    def next_step(self) -> str | None:
+        """What to do about it; None where the verdict is convincing."""
+        return None if self.convincing else _next_step(self)
+
+    def __str__(self) -> str:
+        return f"{self.finding}. Next: {self.next_step}" if self.next_step else self.finding
 
 
 _SENTENCES: dict[Verdict, str] = {
@@ -68,6 +121,52 @@ _SENTENCES: dict[Verdict, str] = {
     "worse": "The tuned model reads WORSE than the base",
     "no difference shown": "No difference between the tuned model and the base is shown",
 }
+_OPPOSITE: dict[Verdict, str] = {"better": "worse", "worse": "better", "no difference shown": "worse"}
+# The figures beside CER that a user would miss if they were worse.
+_WATCHED = (
+    "mean_cer",
+    "corpus_wer",
+    "exact_match",
+    "stop_rate",
+    "repetition_rate",
+    "length_ratio",
+    "teds",
+    "formula_edit_distance",
+)
+
+
+def _listed(differences: Sequence[Difference]) -> str:
+    names = [one.metric.short for one in differences]
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _next_step(comparison: Comparison) -> str:
+    if not comparison.enough:
+        return f"judge on {MIN_UNITS} samples or more, better 100 (--eval_samples, or a larger evaluation split)"
+    if comparison.verdict == "no difference shown":
+        return _next_step_without_difference(comparison.decisive)
+    if comparison.better and not comparison.contradictions:
+        return (
+            "train on, with more epochs (--num_train_epochs) or more labelled samples; usable is a CER of 10 % or less"
+        )
+    if comparison.better:
+        return (
+            "look at the samples that got worse (report, sorted by Change); where their labels are right, "
+            "train on with more epochs (--num_train_epochs)"
+        )
+    return (
+        "look at the samples that got worse (report, sorted by Change); where their labels are right, "
+        "train again with a third of the --learning_rate"
+    )
+
+
+def _next_step_without_difference(decisive: Difference) -> str:
+    base, interval = decisive.base, decisive.interval
+    if base is not None and decisive.metric.direction == "lower" and base <= NEGLIGIBLE:
+        return "serve the base: it already reads these samples all but without an error"
+    if interval is not None and interval.high - interval.low > WIDE_INTERVAL:
+        return "judge on more samples (--eval_samples, or a larger evaluation split): the interval is wide"
+    return "train again with three times the --learning_rate, or with more epochs (--num_train_epochs)"
 
 
 def _figure(value: float | None) -> str:
@@ -98,7 +197,8 @@ def compare(
     units = resampling_units(base.samples)
     sides = np.hstack([column_matrix(base.samples), column_matrix(tuned_samples)])
     sums = np.vstack([sides.sum(axis=0, keepdims=True), _draws(sides, units, replicates, seed)])
-    return Comparison(metric, {name: _difference(entry, sums, units) for name, entry in METRICS.items()})
+    differences = {name: _difference(entry, sums, units) for name, entry in METRICS.items()}
+    return Comparison(metric, len(base.samples), differences)
 
 
 def _paired_samples(base: Scores, tuned: Scores) -> list[SampleScore]:

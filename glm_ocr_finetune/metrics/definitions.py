@@ -1,4 +1,4 @@
-"""Every metric, declared once: name, direction, aggregation, and the two per-sample columns whose sums it divides.
+"""Every metric, declared once: name, labels, direction, aggregation, and the two per-sample columns whose sums it divides.
 
 Writing each metric as a ratio of two sums over samples is what lets one pass serve the whole set, each group of it,
 and each resample of a bootstrap.
@@ -21,6 +21,7 @@ class Metric:
 
     Attributes:
         name: key in ``scores.json``, in the logs after ``eval_``.
+        label: what reports call it; ``short``: what tables on the terminal and verdicts call it.
         direction: ``lower`` or ``higher`` is better, or the nearer to ``one`` the better.
         aggregation: ``corpus`` weighs samples by their length, ``mean`` counts each sample once.
         numerator: attribute of ``SampleScore``.
@@ -29,6 +30,8 @@ class Metric:
     """
 
     name: str
+    label: str
+    short: str
     direction: Direction
     aggregation: Aggregation
     numerator: str
@@ -39,6 +42,8 @@ class Metric:
 _ALL = (
     Metric(
         "corpus_cer",
+        "Character error rate",
+        "CER",
         "lower",
         "corpus",
         "edits",
@@ -47,6 +52,8 @@ _ALL = (
     ),
     Metric(
         "mean_cer",
+        "Mean CER of samples",
+        "mean CER",
         "lower",
         "mean",
         "clipped_cer",
@@ -56,6 +63,8 @@ _ALL = (
     ),
     Metric(
         "corpus_wer",
+        "Word error rate",
+        "WER",
         "lower",
         "corpus",
         "word_edits",
@@ -64,6 +73,8 @@ _ALL = (
     ),
     Metric(
         "mean_wer",
+        "Mean WER of samples",
+        "mean WER",
         "lower",
         "mean",
         "clipped_wer",
@@ -72,6 +83,8 @@ _ALL = (
     ),
     Metric(
         "exact_match",
+        "Exact match",
+        "exact",
         "higher",
         "mean",
         "exact",
@@ -80,6 +93,8 @@ _ALL = (
     ),
     Metric(
         "normalized_edit_distance",
+        "Normalised edit distance",
+        "edit distance",
         "lower",
         "mean",
         "normalized_edit_distance",
@@ -89,6 +104,8 @@ _ALL = (
     ),
     Metric(
         "normalized_edit_distance_whole",
+        "Edit distance, whole corpus",
+        "edit distance, whole",
         "lower",
         "corpus",
         "code_point_edits",
@@ -97,6 +114,8 @@ _ALL = (
     ),
     Metric(
         "stop_rate",
+        "Stopped by itself",
+        "stops",
         "higher",
         "mean",
         "stopped_by_token",
@@ -105,15 +124,19 @@ _ALL = (
     ),
     Metric(
         "repetition_rate",
+        "Ends in a loop",
+        "loops",
         "lower",
         "mean",
         "looping",
         "one",
-        "share of predictions that end in one unit of up to 200 characters repeated 4 times or more, "
-        "at least 20 characters longer than the truth has it",
+        "share of predictions that end in one unit of up to 200 characters repeated 4 times or more: "
+        "at least 20 characters longer than the truth has it, or, where the unit holds a word, more than 2 units longer",
     ),
     Metric(
         "length_ratio",
+        "Length ratio",
+        "length",
         "one",
         "corpus",
         "prediction_characters",
@@ -122,15 +145,20 @@ _ALL = (
     ),
     Metric(
         "teds",
+        "Tables, TEDS",
+        "TEDS",
         "higher",
         "mean",
         "table_similarity",
         "has_table",
         "mean tree-edit-distance similarity of the HTML tables (TEDS), over the samples that are asked with "
-        "'Table Recognition:' and whose truth holds a table",
+        "'Table Recognition:' and whose truth holds a table; a truth too large to compare is left out, a prediction "
+        "many times larger than its truth counts as 0",
     ),
     Metric(
         "teds_structure",
+        "Tables, TEDS of the structure",
+        "TEDS structure",
         "higher",
         "mean",
         "table_structure_similarity",
@@ -139,6 +167,8 @@ _ALL = (
     ),
     Metric(
         "formula_edit_distance",
+        "Formulas, edit distance",
+        "formula edits",
         "lower",
         "mean",
         "formula_edit_distance",

@@ -1,12 +1,11 @@
 """Formulas compared as LaTeX tokens, after ways of writing that print the same have been made equal.
 
-A small normaliser: it does not know TeX's macros and renders nothing. Where the rendered picture should decide, hand
-:func:`cdm_input` to CDM (github.com/opendatalab/UniMERNet, directory cdm), which needs TeX, Node and ImageMagick.
+A small normaliser: it does not know TeX's macros and renders nothing. Where the rendered picture should decide, score
+with CDM (github.com/opendatalab/UniMERNet, directory cdm), which needs TeX, Node and ImageMagick.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import regex
@@ -74,28 +73,6 @@ class FormulaScore:
     id: str
     normalized_edit_distance: float
     exact: bool
-
-
-@dataclass(frozen=True)
-class FormulaScores:
-    """Means over all formulas; None when there are none. Samples are in the order of the readings."""
-
-    count: int
-    normalized_edit_distance: float | None
-    exact_match: float | None
-    samples: tuple[FormulaScore, ...]
-
-
-def score_formulas(readings: Iterable[Reading]) -> FormulaScores:
-    """Score readings whose truths are LaTeX formulas; which ones are is the caller's choice, by prompt or source."""
-    samples = tuple(score_formula(reading) for reading in readings)
-    count = len(samples)
-    return FormulaScores(
-        count=count,
-        normalized_edit_distance=sum(s.normalized_edit_distance for s in samples) / count if count else None,
-        exact_match=sum(s.exact for s in samples) / count if count else None,
-        samples=samples,
-    )
 
 
 def score_formula(reading: Reading) -> FormulaScore:
@@ -172,8 +149,3 @@ def _unwrap_single(tokens: list[str]) -> list[str]:
         else:
             result.append(token)
     return result
-
-
-def cdm_input(readings: Iterable[Reading]) -> list[dict[str, str]]:
-    """Return the rows of CDM's input file (``img_id``, ``gt``, ``pred``), to be written as one JSON list."""
-    return [{"img_id": reading.id, "gt": reading.truth, "pred": reading.prediction} for reading in readings]

@@ -64,7 +64,7 @@ def read_predictions(path: str | Path, truths: Iterable[Reading] | None = None) 
     """Read a JSONL file of predictions and pair it with the truths.
 
     One JSON object a line: ``prediction`` (text), ``id`` or ``image`` or both, and where known ``text`` (the truth),
-    ``stopped`` (bool), ``num_tokens``, ``prompt``, ``source``, ``document``. Rows are matched by ``id``, and by
+    ``stopped`` (bool), ``num_tokens``, ``prompt``, ``source``, ``document``, ``region``. Rows are matched by ``id``, and by
     ``image`` where that is not given or not in the data set; never by their order. An ``image`` may be the end of the
     data set's path, from a folder name on (``images/1.png``), where only one sample's path ends so.
 
@@ -146,6 +146,15 @@ def _check_behaviour(where: str, fields: dict[str, Any]) -> None:
         raise UserError(f"{where}: 'stopped' is {_shown(stopped)}; expected true, false or null")
     if not (num_tokens is None or (isinstance(num_tokens, int) and not isinstance(num_tokens, bool))):
         raise UserError(f"{where}: 'num_tokens' is {_shown(num_tokens)}; expected a whole number or null")
+    if not _is_region(fields.get("region")):
+        raise UserError(f"{where}: 'region' is {_shown(fields['region'])}; expected a list of [x, y] or null")
+
+
+def _is_region(value: Any) -> bool:
+    if not isinstance(value, list):
+        return value is None
+    numbers = [number for point in value if isinstance(point, list) and len(point) == 2 for number in point]
+    return len(numbers) == 2 * len(value) and all(type(number) in (int, float) for number in numbers)
 
 
 def _checked_id(where: str, value: Any) -> str | None:
@@ -198,6 +207,7 @@ def _own_reading(path: str | Path, row: _Row) -> Reading:
         source=fields.get("source"),
         image=fields.get("image"),
         document=fields.get("document"),
+        region=fields.get("region"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -18,6 +19,7 @@ class Reading:
         prompt: the instruction that was asked, for the summary by prompt.
         source: the data set or file that the sample comes from, for the summary by source.
         image: path of the image, to find the sample again.
+        region: the part of the image that was read, as [x, y] points in pixels; None for all of it.
         document: what the image was cut from; intervals resample documents, since the lines of one page err together.
     """
 
@@ -30,3 +32,4 @@ class Reading:
     source: str | None = None
     image: str | None = None
     document: str | None = None
+    region: Sequence[Sequence[float]] | None = None

@@ -99,9 +99,7 @@ def _plain(value: Any) -> Any:
 
 
 def score_with_tables(readings: Sequence[Reading], settings: ScoringSettings | None = None) -> Scores:
-    """Score all readings, and compare the tables of those that ask for a table, which takes worker processes and time.
-
-    Where tables cannot be compared (the extra is missing), a warning says so and the other figures stay.
+    """Score all readings, and compare the tables of those that ask for a table.
 
     Raises:
         UserError: as :func:`score`.
@@ -109,11 +107,7 @@ def score_with_tables(readings: Sequence[Reading], settings: ScoringSettings | N
     asked = [reading for reading in readings if is_table(reading)]
     if not asked:
         return score(readings, settings)
-    try:
-        tables = score_tables(asked, settings)
-    except UserError as error:
-        logger.warning("tables are not compared: %s", error)
-        return score(readings, settings)
+    tables = score_tables(asked, settings)
     logger.info("%d samples ask for a table: %s", len(asked), tables)
     return score(readings, settings, tables=tables)
 

@@ -1,32 +1,26 @@
-"""TEDS and TEDS-structure of HTML tables, by the published code (package table-recognition-metric over apted).
+"""TEDS and TEDS-structure of HTML tables.
 
 TEDS = 1 - tree edit distance / nodes of the larger tree, from X. Zhong, E. ShafieiBavani and A. Jimeno Yepes,
 Image-based table recognition: data, model, and evaluation, ECCV 2020; TEDS-structure leaves out the text of cells.
-The published code gives 0.0 without ``<html><body>``, ignores the text of ``th`` and raises on ``colspan="x"``, so
-both tables are prepared first; see :func:`prepare_tables`.
+Trees and costs are those of the published code, which gives 0.0 without ``<html><body>``, ignores the text of ``th``
+and raises on ``colspan="x"``, so tables are prepared first; see :func:`prepare_tables`. The distance is computed in
+:mod:`tree_edit`, some hundred times faster than by the published code, so that no clock has a say in any figure.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
-from pathlib import Path
-from queue import SimpleQueue
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
+import numpy as np
 import regex
 from lxml import etree
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
 
-from ..errors import UserError
 from .normalisation import (
     ScoringSettings,
     TextNormalisation,
@@ -34,14 +28,19 @@ from .normalisation import (
     fold_text,
 )
 from .reading import Reading
+from .tree_edit import Costs, tree_distance, tree_work
 
-TIMEOUT_S = 30.0
-BUDGET_S = 600.0
-_START_TIMEOUT_S = 60.0
-_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+# The bounds are in node visits (see ``tree_work``), about three for each row and cell of a table: the same everywhere.
+# A pair at the bound takes some seconds and half a gigabyte; a truth at its own bound has some 1,600 cells, and what
+# is still compared with it may have four times as many.
+MAX_PAIR_VISITS = 100_000_000
+MAX_TRUTH_VISITS = 5_000
+
 _TABLE_START = regex.compile(r"<table\b", regex.IGNORECASE)
 _LEADING_INTEGER = regex.compile(r"\s*\+?([0-9]+)")
 _SPAN_LIMITS = {"colspan": (1, 1000), "rowspan": (0, 65534)}
+
+Outcome = Literal["compared", "truth too large", "prediction too large"]
 
 
 class Teds(NamedTuple):
@@ -52,25 +51,35 @@ class Teds(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PreparedTable:
-    """A table as the published code wants it, and its structure (tags and spans) as a comparable text."""
+class TableTree:
+    """A table as a tree of N nodes in postorder: what :mod:`tree_edit` compares.
 
-    html: str
-    structure: str
+    Attributes:
+        labels: tag, for a cell with its spans; another label costs 1.
+        contents: characters and tags in a cell; another content costs edits / tokens of the longer one.
+        first: number of the leftmost leaf below each node.
+    """
+
+    labels: tuple[str, ...]
+    contents: tuple[tuple[str, ...], ...]
+    first: tuple[int, ...]
+
+    @cached_property
+    def visits(self) -> int:
+        return tree_work(self.first)
 
 
-TablePair = tuple[PreparedTable | None, PreparedTable | None]
+TablePair = tuple[TableTree | None, TableTree | None]
 
 
 @dataclass(frozen=True)
 class TableScore:
-    """The tables of one reading: the means over its tables; ``scored`` is False when time ran out for one."""
+    """The tables of one reading that were compared: the means over its tables."""
 
     id: str
     teds: float
     teds_structure: float
     num_tables: int
-    scored: bool
 
 
 @dataclass(frozen=True)
@@ -78,11 +87,13 @@ class TableScores:
     """The tables of all readings.
 
     Attributes:
-        teds, teds_structure: means over the readings; None when no truth holds a table.
-        count: readings whose truth holds a table; the others are left out.
+        teds, teds_structure: means over the readings that were compared; None when there are none.
+        count: those readings.
         no_table: ids of predictions in which no table could be found; they count as 0.
-        not_scored: ids of readings that hit the time limit or the budget, or whose worker died. The table concerned
-            counts as 0, so that a looping prediction cannot raise the mean by being too large to score.
+        too_large: ids of predictions so much larger than their truth that they count as 0, which is at most 0.25
+            too little for a table of rows and cells, so that a looping prediction cannot raise the mean.
+        not_scored: ids of readings that are left out, since their truth is too large. The prediction has no say in
+            that, so what is left out is the same for every model.
         samples: one entry per counted reading, in the order of the readings.
     """
 
@@ -91,54 +102,47 @@ class TableScores:
     teds_structure: float | None
     count: int
     no_table: tuple[str, ...]
+    too_large: tuple[str, ...]
     not_scored: tuple[str, ...]
     samples: tuple[TableScore, ...]
 
     @property
     def totals(self) -> dict[str, int]:
         """What lies behind the means, counted."""
-        return {"count": self.count, "no_table": len(self.no_table), "not_scored": len(self.not_scored)}
+        return {name: len(ids) for name, ids in self._listed.items()} | {"count": self.count}
+
+    @property
+    def _listed(self) -> dict[str, tuple[str, ...]]:
+        return {"no_table": self.no_table, "too_large": self.too_large, "not_scored": self.not_scored}
 
     def to_dict(self) -> dict[str, Any]:
-        """The part that belongs into ``scores.json``: how many, and the ids of those that count as 0."""
-        return {"count": self.count, "no_table": list(self.no_table), "not_scored": list(self.not_scored)}
+        """The part that belongs into ``scores.json``: how many, and the ids of those that were not compared."""
+        return {"count": self.count} | {name: list(ids) for name, ids in self._listed.items()}
 
     def __str__(self) -> str:
         return (
             f"{self.count} truths hold one; counted as 0: {len(self.no_table)} predictions without a table, "
-            f"{len(self.not_scored)} not compared in time"
+            f"{len(self.too_large)} too large; left out: {len(self.not_scored)} whose truth is too large"
         )
 
 
-def score_tables(
-    readings: Iterable[Reading],
-    settings: ScoringSettings | None = None,
-    *,
-    workers: int | None = None,
-    timeout_s: float = TIMEOUT_S,
-    budget_s: float = BUDGET_S,
-) -> TableScores:
+def score_tables(readings: Iterable[Reading], settings: ScoringSettings | None = None) -> TableScores:
     """Score the readings whose truth holds an HTML table.
 
-    Several tables in one reading are paired in their order; one without a partner counts as 0. Equal tables are not
-    sent to a worker. The others go to ``workers`` processes (default: one per core), the smallest first, each with
-    ``timeout_s`` seconds; after ``budget_s`` seconds no further one is started, so that the whole takes at most
-    ``budget_s + _START_TIMEOUT_S`` seconds.
-
-    Raises:
-        UserError: a table must be compared and table-recognition-metric is not installed.
+    Several tables in one reading are paired in their order; one without a partner counts as 0. The same readings give
+    the same figures on every machine.
     """
     settings = settings or ScoringSettings()
     entries = list(_table_entries(readings, settings.text_normalisation))
-    results = iter(_compare_all([pair for entry in entries for pair in entry.pairs], workers, timeout_s, budget_s))
-    samples = tuple(_table_score(entry.id, [next(results) for _ in entry.pairs]) for entry in entries)
+    samples = tuple(_table_score(entry) for entry in entries if entry.outcome != "truth too large")
     return TableScores(
         settings=settings,
         teds=_mean([sample.teds for sample in samples]),
         teds_structure=_mean([sample.teds_structure for sample in samples]),
         count=len(samples),
         no_table=tuple(entry.id for entry in entries if all(prediction is None for _, prediction in entry.pairs)),
-        not_scored=tuple(sample.id for sample in samples if not sample.scored),
+        too_large=tuple(entry.id for entry in entries if entry.outcome == "prediction too large"),
+        not_scored=tuple(entry.id for entry in entries if entry.outcome == "truth too large"),
         samples=samples,
     )
 
@@ -149,6 +153,12 @@ class _Entry:
 
     id: str
     pairs: list[TablePair]
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        if any(truth is not None and truth.visits > MAX_TRUTH_VISITS for truth, _ in self.pairs):
+            return "truth too large"
+        return "prediction too large" if any(_is_too_large(pair) for pair in self.pairs) else "compared"
 
 
 def _table_entries(readings: Iterable[Reading], normalisation: TextNormalisation) -> Iterable[_Entry]:
@@ -168,16 +178,58 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _table_score(sample_id: str, results: Sequence[Teds | None]) -> TableScore:
-    teds = sum(result.teds for result in results if result) / len(results)
-    structure = sum(result.teds_structure for result in results if result) / len(results)
-    return TableScore(sample_id, teds, structure, len(results), None not in results)
+def _table_score(entry: _Entry) -> TableScore:
+    results = [_compare(pair) for pair in entry.pairs]
+    teds = sum(result.teds for result in results) / len(results)
+    structure = sum(result.teds_structure for result in results) / len(results)
+    return TableScore(entry.id, teds, structure, len(results))
+
+
+# Comparing two tables
+
+
+def _is_too_large(pair: TablePair) -> bool:
+    truth, prediction = pair
+    return truth is not None and prediction is not None and truth.visits * prediction.visits > MAX_PAIR_VISITS
+
+
+def _compare(pair: TablePair) -> Teds:
+    truth, prediction = pair
+    if truth is None or prediction is None or _is_too_large(pair):
+        return Teds(0.0, 0.0)
+    if truth == prediction:
+        return Teds(1.0, 1.0)
+    labels = _label_costs(truth, prediction)
+    contents = np.maximum(labels, _content_costs(truth, prediction))
+    return Teds(_similarity(truth, prediction, contents), _similarity(truth, prediction, labels))
+
+
+def _similarity(truth: TableTree, prediction: TableTree, rename: Costs) -> float:
+    larger = max(len(truth.first), len(prediction.first))
+    return 1 - tree_distance(truth.first, prediction.first, rename) / larger
+
+
+def _label_costs(truth: TableTree, prediction: TableTree) -> Costs:
+    return np.not_equal.outer(np.array(truth.labels), np.array(prediction.labels)).astype(np.float64)
+
+
+def _content_costs(truth: TableTree, prediction: TableTree) -> Costs:
+    """Token edits / tokens of the longer content; each pair of different contents is compared once."""
+    (ours, rows), (theirs, columns) = (_distinct(tree.contents) for tree in (truth, prediction))
+    costs: Costs = cdist(ours, theirs, scorer=Levenshtein.normalized_distance, dtype=np.float64)
+    return costs[np.ix_(rows, columns)]
+
+
+def _distinct(contents: Sequence[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], list[int]]:
+    numbers: dict[tuple[str, ...], int] = {}
+    indices = [numbers.setdefault(content, len(numbers)) for content in contents]
+    return list(numbers), indices
 
 
 # Preparing a table
 
 
-def prepare_tables(text: str, normalisation: TextNormalisation = "nfc") -> list[PreparedTable]:
+def prepare_tables(text: str, normalisation: TextNormalisation = "nfc") -> list[TableTree]:
     """Find the tables of a text (not those inside a cell) and bring each into the form that TEDS expects.
 
     Text before, between and after is ignored, and broken HTML is mended as lxml does it; where that finds no table,
@@ -200,17 +252,17 @@ def _parse(text: str) -> Any:
     return etree.fromstring(text.replace("\0", "").encode("utf-8", "replace"), parser)
 
 
-def _prepare(table: Any, normalisation: TextNormalisation) -> PreparedTable:
+def _prepare(table: Any, normalisation: TextNormalisation) -> TableTree:
     etree.strip_elements(table, "colgroup", "col", with_tail=False)
     etree.strip_tags(table, "thead", "tbody", "tfoot")
     for cell in list(table.iter("th", "td")):
         cell.tag = "td"
         _mend_spans(cell)
-        if normalisation != "none":
-            _normalise_cell(cell, normalisation)
-    # Written in ASCII with character references, the table cannot be misread by the parser of the published code.
+    # The published code parses once more what was mended, and broken HTML is not always mended alike twice.
     html = etree.tostring(table, encoding="ascii", method="html", with_tail=False).decode("ascii")
-    return PreparedTable(f"<html><body>{html}</body></html>", _structure(table))
+    mended = _parse(f"<html><body>{html}</body></html>").find("body/table")
+    nodes = list(_nodes(mended, 0, normalisation))
+    return TableTree(*(tuple(column) for column in zip(*nodes, strict=True)))
 
 
 def _mend_spans(cell: Any) -> None:
@@ -221,158 +273,38 @@ def _mend_spans(cell: Any) -> None:
             cell.attrib[name] = str(min(max(span, least), most))
 
 
-def _normalise_cell(cell: Any, normalisation: TextNormalisation) -> None:
-    """Normalise the text of a cell and of the elements in it, and strip the two ends of the cell."""
-    for node in cell.iter():
-        node.text = _normalise_part(node.text, normalisation)
-        if node is not cell:
-            node.tail = _normalise_part(node.tail, normalisation)
-    cell.text = (cell.text or "").lstrip()
-    if len(cell):
-        cell[-1].tail = (cell[-1].tail or "").rstrip()
-    else:
-        cell.text = cell.text.rstrip()
+def _nodes(element: Any, start: int, normalisation: TextNormalisation) -> Iterable[tuple[str, tuple[str, ...], int]]:
+    """Label, content and first leaf of each node below an element, in postorder, numbered from ``start``."""
+    if element.tag == "td":
+        spans = f"{element.get('colspan', '1')}:{element.get('rowspan', '1')}"
+        yield f"td:{spans}", tuple(_content(element, normalisation)), start
+        return
+    number = start
+    for child in element:
+        for node in _nodes(child, number, normalisation):
+            yield node
+            number += 1
+    yield element.tag, (), start
 
 
-def _normalise_part(text: str | None, normalisation: TextNormalisation) -> str | None:
-    return collapse_white_space(fold_text(text, normalisation)) if text else text
+def _content(element: Any, normalisation: TextNormalisation) -> list[str]:
+    """What is in a cell as the published code cuts it: characters, and each tag as one token; the ends stripped."""
+    tokens = list(_normalised(element.text, normalisation))
+    for child in element:
+        tokens += [f"<{child.tag}>", *_content(child, normalisation)]
+        if child.tag != "unk":
+            tokens.append(f"</{child.tag}>")
+        if child.tag != "td":
+            tokens += _normalised(child.tail, normalisation)
+    return tokens if element.tag != "td" or normalisation == "none" else _stripped(tokens)
 
 
-def _structure(node: Any) -> str:
-    """Write the tree of tags and spans down to the cells; equal texts have a TEDS-structure of 1."""
-    if node.tag == "td":
-        return f"td:{node.get('colspan', '1')}:{node.get('rowspan', '1')}"
-    return f"{node.tag}({' '.join(_structure(child) for child in node)})"
+def _normalised(text: str | None, normalisation: TextNormalisation) -> str:
+    if not text or normalisation == "none":
+        return text or ""
+    return collapse_white_space(fold_text(text, normalisation))
 
 
-# Comparing in worker processes, since the tree edit distance of a large table takes minutes and cannot be interrupted
-
-
-def _compare_all(
-    pairs: Sequence[TablePair], workers: int | None, timeout_s: float, budget_s: float
-) -> list[Teds | None]:
-    """Return the similarity of each pair in order; None for a pair that could not be scored in time."""
-    results = [_without_worker(pair) for pair in pairs]
-    open_pairs = [index for index, result in enumerate(results) if result is None]
-    open_pairs.sort(key=lambda index: _size(pairs[index]))
-    computed = _in_workers([pairs[index] for index in open_pairs], workers, timeout_s, budget_s)
-    for index, result in zip(open_pairs, computed, strict=True):
-        results[index] = result
-    return results
-
-
-def _without_worker(pair: TablePair) -> Teds | None:
-    truth, prediction = pair
-    if truth is None or prediction is None:
-        return Teds(0.0, 0.0)
-    return Teds(1.0, 1.0) if truth.html == prediction.html else None
-
-
-def _size(pair: TablePair) -> int:
-    return sum(len(table.html) for table in pair if table)
-
-
-def _in_workers(
-    pairs: Sequence[TablePair], workers: int | None, timeout_s: float, budget_s: float
-) -> list[Teds | None]:
-    if not pairs:
-        return []
-    _check_package()
-    idle: SimpleQueue[_Worker] = SimpleQueue()
-    pool_size = min(len(pairs), workers or os.cpu_count() or 1)
-    crew = [_Worker() for _ in range(pool_size)]
-    for worker in crew:
-        idle.put(worker)
-    deadline = time.monotonic() + budget_s
-
-    def compare(pair: TablePair) -> Teds | None:
-        worker = idle.get()
-        try:
-            return worker.ask(pair, timeout_s, deadline)
-        finally:
-            idle.put(worker)
-
-    pool = ThreadPoolExecutor(pool_size)
-    try:
-        return list(pool.map(compare, pairs))
-    finally:
-        for worker in crew:
-            worker.close()
-        pool.shutdown(cancel_futures=True)
-
-
-def _check_package() -> None:
-    if importlib.util.find_spec("table_recognition_metric") is None:
-        raise UserError(
-            "TEDS needs the package table-recognition-metric, which is not installed; "
-            'install it with: pip install "glm-ocr-finetune[tables]"'
-        )
-
-
-class _Worker:
-    """One process of :mod:`teds_worker`, started when first asked and anew after each time-out.
-
-    A process of its own, not multiprocessing: it neither forks a process that holds a GPU nor imports the main script.
-    """
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
-
-    def ask(self, pair: TablePair, timeout_s: float, deadline: float) -> Teds | None:
-        """Return the similarity; None when the time is over or the process died."""
-        if time.monotonic() >= deadline:
-            return None
-        process = self._running()
-        truth, prediction = cast("tuple[PreparedTable, PreparedTable]", pair)
-        job = [truth.html, prediction.html, truth.structure == prediction.structure]
-        cast("IO[str]", process.stdin).write(json.dumps(job) + "\n")
-        cast("IO[str]", process.stdin).flush()
-        answer = self._answer(process, min(timeout_s, deadline - time.monotonic()))
-        return Teds(*json.loads(answer)) if answer else None
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-    def _running(self) -> subprocess.Popen[str]:
-        if self._process is None:
-            self._process = _start_process()
-            if not self._answer(self._process, _START_TIMEOUT_S):
-                raise UserError(
-                    f"the process that compares tables did not start within {_START_TIMEOUT_S:.0f} s; "
-                    "see why with: python -m glm_ocr_finetune.metrics.teds_worker"
-                )
-        return self._process
-
-    def _answer(self, process: subprocess.Popen[str], timeout_s: float) -> str:
-        """Read one line; an empty one, with the process ended, when it takes longer than ``timeout_s``."""
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            process.kill()
-
-        timer = threading.Timer(max(0.0, timeout_s), expire)
-        timer.start()
-        line = cast("IO[str]", process.stdout).readline()
-        timer.cancel()
-        timer.join()
-        if expired.is_set() or not line:
-            self.close()
-            return ""
-        return line
-
-
-def _start_process() -> subprocess.Popen[str]:
-    paths = [str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
-    return subprocess.Popen(
-        [sys.executable, "-m", "glm_ocr_finetune.metrics.teds_worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-    )
+def _stripped(tokens: list[str]) -> list[str]:
+    kept = [position for position, token in enumerate(tokens) if not token.isspace()]
+    return tokens[kept[0] : kept[-1] + 1] if kept else []

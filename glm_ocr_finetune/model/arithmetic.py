@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..inputs.geometry import PATCHES_PER_TOKEN
+
 if TYPE_CHECKING:
     from transformers import GlmOcrConfig
-
-PATCHES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..args import DEFAULT_MODEL
-from ..errors import UserError
+from ..args import DEFAULT_MODEL, DEFAULT_PROMPT_FORMAT
+from ..errors import UserError, first_line
 from ..inputs.processor import load_processor
-from ..network import hub_resolves
+from ..network import only_local
 from .adapters import adapter_base, add_lora, check_adapter_arguments
-from .checkpoint import read_sidecar
+from .checkpoint import model_file, read_sidecar
 from .mtp import mtp_prefix, read_mtp_tensors
 from .parts import freeze, keep_trained_in_fp32
-from .tiny import tiny_path
+from .tiny import TINY_NAMES, tiny_path
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,7 @@ def load_model(
     lora_dropout: float = 0.0,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    processor: Glm46VProcessor | None = None,
 ) -> tuple[Any, Glm46VProcessor]:
     """Load GLM-OCR for training: frozen as asked, with adapters where asked.
 
@@ -49,6 +51,7 @@ def load_model(
         lora_target: ``all`` linear layers of the parts being trained, or their names separated by commas.
         min_pixels: smallest image, height x width; the checkpoint's when None.
         max_pixels: largest image, height x width; the checkpoint's when None.
+        processor: the checkpoint's, where it was loaded before.
 
     Returns:
         The model (a ``PeftModel`` with LoRA) and its processor.
@@ -57,10 +60,9 @@ def load_model(
         UserError: the model cannot be found or is no GLM-OCR, or the arguments contradict each other.
     """
     check_adapter_arguments(use_lora, lora_rank, lora_alpha, lora_dropout, load_in_4bit)
-    if adapter_base(model_name):
-        raise UserError(f"--model_name {model_name} is a LoRA adapter, not a model; name its base, or a merged model")
+    check_model(model_name)
     model = load_weights(model_name, load_in_4bit=load_in_4bit)
-    processor = load_processor(model.name_or_path, min_pixels, max_pixels)
+    processor = processor or load_processor(model.name_or_path, min_pixels, max_pixels)
     frozen = {"vision tower": freeze_vision_tower, "multi-modal projector": freeze_multi_modal_projector}
     freeze(model, [part for part, asked in frozen.items() if asked])
     if use_lora:
@@ -69,20 +71,30 @@ def load_model(
     return model, processor
 
 
+def check_model(model_name: str) -> None:
+    """Raise UserError for what is no GLM-OCR to train: an adapter, another architecture, nothing at all."""
+    if adapter_base(model_name):
+        raise UserError(f"--model_name {model_name} is a LoRA adapter, not a model; name its base, or a merged model")
+    load_config(resolve_model_path(model_name))
+
+
 def load_weights(model_name: str, load_in_4bit: bool = False, device_map: str | None = None) -> PreTrainedModel:
     """The bare model of a hub id, directory or tiny name, in the precision this machine trains and reads in."""
     import torch
     from transformers import AutoModelForImageTextToText
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # of loading and writing tensors, a second each; those of downloads stay
     path = resolve_model_path(model_name)
     config = load_config(path)
     dtype = compute_dtype()
     options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": False, "device_map": device_map}
+    options["local_files_only"] = only_local(path)
     if load_in_4bit:
         options["quantization_config"] = four_bit_config(dtype)
         if not torch.cuda.is_available():
             options["device_map"] = {"": "cpu"}
-    with _expecting_mtp(config):
+    with _expecting_mtp(config), _explained(path):
         model = AutoModelForImageTextToText.from_pretrained(path, **options)
     if load_in_4bit:
         keep_four_bit_trainable(model)
@@ -110,34 +122,41 @@ def _expecting_mtp(config: Any) -> Iterator[None]:
 
 
 def resolve_model_path(model_name: str) -> str:
-    """``tiny`` and ``tiny-random`` become directories; everything else stays as it is."""
-    return str(tiny_path(model_name)) if model_name in ("tiny", "tiny-random") else model_name
+    """``tiny`` and ``tiny-random`` become directories, a directory its absolute path; a hub id stays as it is."""
+    return str(tiny_path(model_name)) if model_name in TINY_NAMES else lasting_name(model_name)
+
+
+def lasting_name(model_name: str) -> str:
+    """The name that finds a model from any working directory: a hub id, ``tiny``, or an absolute path."""
+    is_path = model_name not in TINY_NAMES and Path(model_name).is_dir()
+    return os.path.abspath(model_name) if is_path else model_name
 
 
 def load_config(path: str) -> Any:
     """The configuration of a GLM-OCR checkpoint; UserError when it is missing or another architecture."""
-    from huggingface_hub.constants import ENDPOINT
     from transformers import AutoConfig
 
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise UserError(f"{path} holds no model: config.json is missing there; name a checkpoint directory")
-    fetched_only = not Path(path).is_dir() and not hub_resolves(ENDPOINT)
-    try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=fetched_only)
-    except (OSError, ValueError) as error:
-        if Path(path).exists():
-            raise UserError(f"{path} holds no model that can be read: {_first_line(error)}") from error
-        raise UserError(
-            f"model {path!r} is neither a directory nor reachable on the hub; fetch it where there is a network with "
-            f"`hf download {path if path.count('/') == 1 else DEFAULT_MODEL}`, or try without one: tiny"
-        ) from error
+    with _explained(path):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=only_local(path))
     if config.model_type != "glm_ocr":
         raise UserError(f"{path} is a model of type {config.model_type!r}; expected 'glm_ocr', such as {DEFAULT_MODEL}")
     return config
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Turn what transformers raises for a model that is not there into one line."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if Path(path).exists():
+            raise UserError(f"{path} holds no model that can be read: {first_line(error)}") from error
+        raise UserError(
+            f"model {path!r} is neither a directory nor reachable on the hub; fetch it where there is a network with "
+            f"`hf download {path if path.count('/') == 1 else DEFAULT_MODEL}`, or try without one: tiny"
+        ) from error
 
 
 def compute_dtype() -> torch.dtype:
@@ -197,19 +216,25 @@ def load_for_reading(
     Returns:
         The model, the processor it was tuned with, and the prompt format it was tuned with.
     """
-    base, adapter = (adapter_base(model_name), model_name) if adapter_base(model_name) else (model_name, adapter)
+    base = adapter_base(model_name)
+    base, adapter = (base, model_name) if base else (model_name, adapter)
     if adapter and not adapter_base(adapter):
         raise UserError(f"--adapter {adapter} holds no adapter_config.json; name the folder of a LoRA adapter")
-    model: Any = load_weights(base or model_name, device_map=_device(device_map))
+    if adapter and (os.path.isabs(base) or base.startswith(".")) and not Path(base).exists():
+        raise UserError(
+            f"the adapter {adapter} was trained on {base}, which is not there; name its base yourself: "
+            f"--model BASE --adapter {adapter}"
+        )
+    model: Any = load_weights(base, device_map=_device(device_map))
     if adapter:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     tuned = adapter or model.name_or_path
-    has_processor = (Path(tuned) / "processor_config.json").is_file()
+    has_processor = model_file(tuned, "processor_config.json") is not None
     sidecar = read_sidecar(tuned)
     processor = load_processor(tuned if has_processor else model.name_or_path)
-    return model.eval(), processor, sidecar.prompt_format if sidecar else "serve"
+    return model.eval(), processor, sidecar.prompt_format if sidecar else DEFAULT_PROMPT_FORMAT
 
 
 def _device(device_map: str) -> str:

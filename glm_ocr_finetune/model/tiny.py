@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import Glm46VProcessor, GlmOcrConfig, GlmOcrForConditionalGeneration, PreTrainedTokenizerFast
 
+TINY_NAMES = ("tiny", "tiny-random")
 HIDDEN_SIZE = 192
 NUM_LAYERS = 4
 NUM_HEADS = 4

@@ -14,6 +14,7 @@ from ..data.splits import Splits
 from ..errors import UserError
 from ..inputs.prompt import IGNORED
 from ..model.parts import count_parts
+from ..ranks import console
 
 if TYPE_CHECKING:
     import torch
@@ -30,15 +31,15 @@ def show(model: Any, splits: Splits, collator: VLMDataCollator, training_args: T
     Raises:
         UserError: a batch has no trained token.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(parts_table(model))
-    show_samples(console, splits, training_args.max_length)
+    out = console()
+    out.print(parts_table(model))
+    show_samples(out, splits, training_args.max_length)
     size = min(training_args.per_device_train_batch_size, len(splits.train))
     batch = collator([splits.train[index] for index in range(size)])
-    show_batch(console, batch, collator)
+    show_batch(out, batch, collator, training_args.padding_free)
     if not bool((batch["labels"] != IGNORED).any(dim=1).all()):
         raise UserError("a sample of the first batch has no trained token; its label is empty after cleaning")
-    console.print("dry run: the batch is sound; nothing was trained or written")
+    out.print("dry run finished: the first batch is fine; nothing was trained or written")
 
 
 def parts_table(model: Any) -> Table:
@@ -55,41 +56,48 @@ def parts_table(model: Any) -> Table:
     return table
 
 
-def show_samples(console: Console, splits: Splits, max_length: int | None) -> None:
+def show_samples(out: Console, splits: Splits, max_length: int | None) -> None:
     """Counts, the histogram of sequence lengths, and what is shrunk or set aside."""
     lengths = np.concatenate([splits.train_tokens, splits.evaluation_tokens])
     held_out = len(splits.evaluation) if splits.evaluation is not None else 0
-    console.print(f"\n{len(splits.train)} samples to train on, {held_out} to evaluate on")
+    out.print(f"\n{len(splits.train)} samples to train on, {held_out} to evaluate on")
     for note in splits.notes:
-        console.print(note)
-    console.print(f"Sequence length in tokens (image + prompt + answer + stop), --max_length {max_length}:")
+        out.print(note)
+    out.print(f"Sequence length in tokens (image + prompt + answer + stop), --max_length {max_length}:")
     counts, edges = np.histogram(lengths, bins=min(10, len(set(lengths.tolist()))))
     for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
         bar = "█" * round(BAR * count / counts.max())
-        console.print(f"  {low:6.0f} to {high:6.0f}  {count:7d}  {bar}")
-    hint = f"; --max_length {splits.longest_unshrunk} trains them whole" if splits.num_shrunk else ""
-    console.print(f"images shrunk to fit: {splits.num_shrunk}{hint}")
+        out.print(f"  {low:6.0f} to {high:6.0f}  {count:7d}  {bar}")
+    if splits.fitted.num_lowered:
+        lowered = splits.fitted.budget.max_pixels
+        out.print(
+            f"images made smaller by max_pixels {lowered}, in training and in what is saved: {splits.fitted.num_lowered}"
+        )
     aside = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
-    console.print(f"rows set aside: {aside or 'none'}")
+    out.print(f"rows set aside: {aside or 'none'}")
     for row in splits.set_aside[:5]:
-        console.print(f"  {row.source}: {row.reason} {row.detail}".rstrip())
+        out.print(f"  {row.source}: {row.reason} {row.detail}".rstrip())
 
 
-def show_batch(console: Console, batch: dict[str, torch.Tensor], collator: VLMDataCollator) -> None:
+def show_batch(out: Console, batch: dict[str, torch.Tensor], collator: VLMDataCollator, padding_free: bool) -> None:
     """The first samples token by token: masked ones dim, trained ones green; a light bar between tokens."""
-    console.print("\nFirst batch, token by token:")
+    out.print("\nFirst batch, token by token:")
     for ids, labels, mask in list(
         zip(batch["input_ids"].tolist(), batch["labels"].tolist(), batch["attention_mask"].tolist(), strict=True)
     )[:SHOWN_SAMPLES]:
         length = sum(mask)
         masked = [token for token, label in zip(ids[:length], labels, strict=False) if label == IGNORED]
         trained = [label for label in labels[:length] if label != IGNORED]
-        console.print(Text("  masked  ", "dim") + _spell(masked, collator, "dim"))
-        console.print(Text("  trained ", "bold green") + _spell(trained, collator, "bold green"))
+        out.print(Text("  masked  ", "dim") + _spell(masked, collator, "dim"))
+        out.print(Text("  trained ", "bold green") + _spell(trained, collator, "bold green"))
     rows, width = batch["input_ids"].shape
     trained_count = int((batch["labels"] != IGNORED).sum())
     padding = int((batch["attention_mask"] == 0).sum())
-    console.print(f"{rows} x {width} tokens: {trained_count} trained, {padding} padding")
+    if padding_free:
+        tokens = rows * width - padding
+        out.print(f"{rows} samples in one row of {tokens} tokens: {trained_count} trained, no padding")
+    else:
+        out.print(f"{rows} x {width} tokens: {trained_count} trained, {padding} padding")
 
 
 def _spell(ids: list[int], collator: VLMDataCollator, style: str) -> Text:

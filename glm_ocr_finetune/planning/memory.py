@@ -24,8 +24,8 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
 
+from ..inputs.geometry import PATCHES_PER_TOKEN
 from ..model.adapters import add_lora
-from ..model.arithmetic import PATCHES_PER_TOKEN
 from ..model.parts import freeze, part_of
 from ..training.attention import allow_rows_of_samples
 from ..training.forward import VOCABULARY_CHUNK

@@ -19,11 +19,12 @@ from transformers import TrainerCallback
 from ..args import ModelArguments
 from ..data.batching import BatchPlan
 from ..model.loading import load_config, resolve_model_path
+from ..ranks import console
 from ..training.cache_choice import decide, feature_bytes
 from ..vision.cache import MemoryStore, VisionCache
 from ..vision.encoder import backbone_of
-from .memory import Estimate, Memory, Saving
-from .propose import batch_plan, gigabytes, largest_batch, method_of, optimizer_name
+from .memory import Estimate, Memory
+from .propose import batch_plan, gigabytes, largest_batch, method_of, saving_of
 
 if TYPE_CHECKING:
     from ..data.collate import VLMDataCollator
@@ -36,20 +37,14 @@ PART_NAMES = {
     "trained": "weights, trained (fp32)",
     "gradients": "gradients",
     "optimizer": "optimizer",
-    "copies": "bf16 copies of autocast",
+    "copies": "bf16 copies made by autocast",
     "activations": "activations",
-    "layer": "backward pass of a layer",
-    "head": "head, a part of the vocabulary at a time",
-    "vision": "vision tower at work",
+    "layer": "backward pass of one layer",
+    "head": "LM head, one vocabulary chunk at a time",
+    "vision": "vision tower, while it encodes",
     "cache": "cache of image features",
     "overhead": "process and libraries",
 }
-
-
-# --plan 8GB
-
-
-# --plan
 
 
 def show_plan(
@@ -67,24 +62,26 @@ def show_plan(
     Args:
         build_trainer: ``create_trainer`` for this model and its processor.
     """
-    console = Console(highlight=False, soft_wrap=True, quiet=training_args.process_index != 0)
+    out = console()
     on_gpu = torch.cuda.is_available() and not training_args.use_cpu
     visual = backbone_of(model).visual
     mode, why = decide(model.config, visual, splits, training_args)
     cached = feature_bytes(model.config, visual, splits) if mode == "memory" else 0
     memory = expected_memory(model_args, training_args, splits, on_gpu, 0 if on_gpu else cached)
-    console.print(memory_table(memory))
-    console.print(f"image features: {'not cached' if mode == 'off' else f'cached in {mode}'} ({why})")
+    out.print(memory_table(memory))
+    out.print(f"image features: {'not cached' if mode == 'off' else f'cached in {mode}'} ({why})")
     plan = batch_plan(splits.train_tokens, training_args)
-    show_steps(console, plan, training_args)
+    show_steps(out, plan, training_args)
     if not on_gpu and memory.peak - memory.frozen - memory.trained > psutil.virtual_memory().available:
-        console.print("plan: that is more than the free memory, so no step was measured; --plan SIZE proposes less")
+        out.print(
+            "plan: this is more than the free memory, so no step was timed; --plan SIZE proposes settings that need less"
+        )
         return
     measured = measure(training_args, splits, collator, build_trainer, mode != "off")
-    show_time(console, measured, plan, training_args)
+    show_time(out, measured, plan, training_args)
     if on_gpu:
-        console.print(f"measured peak on the GPU: {gigabytes(torch.cuda.max_memory_reserved())}")
-    console.print("plan: nothing was kept or written")
+        out.print(f"measured peak on the GPU: {gigabytes(torch.cuda.max_memory_reserved())}")
+    out.print("plan finished: the timed steps were thrown away, and nothing was written")
 
 
 def expected_memory(
@@ -93,14 +90,9 @@ def expected_memory(
     """The memory of a run as its arguments say."""
     config = load_config(resolve_model_path(model_args.model_name))
     estimate = Estimate(config, method_of(model_args, model_args.use_lora, on_gpu))
-    saving = Saving(
-        load_in_4bit=model_args.load_in_4bit,
-        eight_bit_optimizer="8bit" in optimizer_name(training_args),
-        gradient_checkpointing=bool(training_args.gradient_checkpointing),
-        accumulates=training_args.gradient_accumulation_steps > 1,
-    )
     size, tokens = training_args.per_device_train_batch_size, training_args.tokens_per_batch
-    return estimate.memory(largest_batch(splits, training_args, size, tokens), saving, cache)
+    batch = largest_batch(splits.train_tokens, splits.train_image_tokens, training_args, size, tokens)
+    return estimate.memory(batch, saving_of(model_args, training_args), cache)
 
 
 def memory_table(memory: Memory) -> Table:
@@ -130,14 +122,14 @@ class Steps:
         return cls(per_epoch, training_args.num_train_epochs)
 
 
-def show_steps(console: Console, plan: BatchPlan, training_args: TrainingArguments) -> None:
+def show_steps(out: Console, plan: BatchPlan, training_args: TrainingArguments) -> None:
     """Tokens in a batch and in a step, padding, and how many steps there are."""
     sizes = [plan.lengths[batch] for batch in plan.batches(0)]
     tokens = np.array([size.sum() for size in sizes])
     slots = tokens if training_args.padding_free else np.array([size.max() * len(size) for size in sizes])
     steps = Steps.of(plan, training_args)
     batches = training_args.gradient_accumulation_steps * training_args.world_size
-    console.print(
+    out.print(
         f"tokens per batch: {tokens.mean():.0f} on average, {tokens.max()} at most; padding "
         f"{1 - tokens.sum() / slots.sum():.1%}\n"
         f"tokens per step: {tokens.mean() * batches:.0f} on average ({batches} batches)\n"
@@ -234,21 +226,22 @@ def brief(training_args: TrainingArguments, folder: str, epochs: int) -> Trainin
     args.output_dir, args.num_train_epochs, args.max_steps = folder, epochs, -1
     args.gradient_accumulation_steps, args.dataloader_num_workers = 1, 0
     args.dataloader_prefetch_factor, args.dataloader_persistent_workers = None, False
+    args.dataloader_multiprocessing_context = None
     args.save_strategy, args.logging_strategy, args.report_to = "no", "no", "none"
     args.early_stopping_patience, args.disable_tqdm = None, True
     return args
 
 
-def show_time(console: Console, measured: list[Pace], plan: BatchPlan, training_args: TrainingArguments) -> None:
+def show_time(out: Console, measured: list[Pace], plan: BatchPlan, training_args: TrainingArguments) -> None:
     """Seconds of a step and of an epoch in each phase, and of the whole run."""
     steps = Steps.of(plan, training_args)
     names = ("with the vision tower", "with cached features")
     epochs = [pace.epoch_s(plan, training_args) for pace in measured]
     for name, seconds in zip(names, epochs, strict=False):
-        console.print(f"an epoch {name}: {duration(seconds)}, a step {seconds / steps.per_epoch:.2g} s (measured)")
+        out.print(f"an epoch {name}: {duration(seconds)}, a step {seconds / steps.per_epoch:.2g} s (measured)")
     later = max(steps.epochs - 1, 0) * epochs[-1]
     whole = min(steps.epochs, 1) * epochs[0] + later
-    console.print(f"whole run: {duration(whole)} of training, without evaluation and saving")
+    out.print(f"whole run: {duration(whole)} of training, without evaluation and saving")
 
 
 def duration(seconds: float) -> str:

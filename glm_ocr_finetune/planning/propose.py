@@ -4,49 +4,31 @@ from __future__ import annotations
 
 import copy
 import itertools
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from ..args import ModelArguments
 from ..data.batching import BatchPlan
-from ..errors import UserError
 from ..model.adapters import check_adapter_arguments
-from ..model.loading import load_config, resolve_model_path
 from ..model.parts import PARTS
+from ..ranks import console
 from ..vision.cache import GIGABYTE
 from .memory import Batch, Estimate, Memory, Method, Saving
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..data.splits import Splits
     from ..parse import Given
     from ..training_args import TrainingArguments
 
 
 USABLE = 0.9  # of a GPU: the rest is for fragments and for what else is shown on it
-
-
-UNITS = {"gb": 10**9, "gib": 2**30}
-
-
-def plan_size(plan: str | None) -> int | None:
-    """Bytes of the GPU that ``--plan 8GB`` names; None for ``--plan`` alone and without it.
-
-    Raises:
-        UserError: it is neither a size nor True.
-    """
-    if plan is None or plan.lower() == "true":
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(gb|gib)", plan.strip(), re.IGNORECASE)
-    if not found or float(found[1]) == 0:
-        raise UserError(f"--plan {plan} is no size of a GPU; expected for instance 8GB or 24GiB, or --plan alone")
-    return round(float(found[1]) * UNITS[found[2].lower()])
 
 
 @dataclass(frozen=True)
@@ -74,24 +56,29 @@ class Candidate:
 
 
 def propose(
-    size: int, model_args: ModelArguments, training_args: TrainingArguments, splits: Splits, given: Given
+    size: int, model_args: ModelArguments, training_args: TrainingArguments, splits: Splits, given: Given, config: Any
 ) -> None:
     """Print candidates from what is closest to the defaults to what needs least, and mark the first that fits."""
     adapters = model_args.use_lora or given.origin("use_lora") is None
     check_adapter_arguments(
         adapters, model_args.lora_rank, model_args.lora_alpha, model_args.lora_dropout, model_args.load_in_4bit
     )
-    config = load_config(resolve_model_path(model_args.model_name))
     estimates = {use_lora: Estimate(config, method_of(model_args, use_lora, on_gpu=True)) for use_lora in (False, True)}
     rows = []
     for candidate in candidates(model_args, training_args, given):
-        batch = largest_batch(splits, training_args, candidate.batch_size, candidate.tokens_per_batch)
+        batch = largest_batch(
+            splits.train_tokens,
+            splits.train_image_tokens,
+            training_args,
+            candidate.batch_size,
+            candidate.tokens_per_batch,
+        )
         rows.append((candidate, batch, estimates[candidate.use_lora].memory(batch, candidate.saving)))
     room = USABLE * size
     chosen = next((candidate for candidate, _, memory in rows if memory.peak <= room), None)
-    console = Console(highlight=False, soft_wrap=True, quiet=training_args.process_index != 0)
-    console.print(candidates_table(rows, chosen, size, model_args.lora_rank))
-    console.print(advice(chosen, rows[-1][2], size))
+    out = console()
+    out.print(candidates_table(rows, chosen, size, model_args.lora_rank))
+    out.print(advice(chosen, rows[-1][2], size))
 
 
 def candidates(model_args: ModelArguments, training_args: TrainingArguments, given: Given) -> list[Candidate]:
@@ -164,12 +151,13 @@ def advice(chosen: Candidate | None, least: Memory, size: int) -> str:
     """What to type, or that nothing helps."""
     if chosen:
         return (
-            f"The first that fits in {USABLE:.0%} of it. Add to the command:\n  {chosen.flags()}\n"
-            "Counted from shapes for bf16 autocast, not measured; --plan alone measures on the machine it runs on."
+            f"The first that fits in {USABLE:.0%} of that is marked ->. Add these flags to your command:\n  {chosen.flags()}\n"
+            "Computed from the model's shapes for bf16 autocast, not measured; --plan without a size measures on this machine."
         )
     return (
-        f"Nothing fits in {USABLE:.0%} of {gigabytes(size)}: the last one needs {gigabytes(least.peak)}. "
-        "A smaller --max_length or --max_pixels makes samples smaller, fewer arguments of your own leave more to try."
+        f"Nothing fits in {USABLE:.0%} of {gigabytes(size)}: the smallest needs {gigabytes(least.peak)}. "
+        "Lower --max_length or --max_pixels, or drop some of the flags you set: each one that is fixed removes options "
+        "from the search."
     )
 
 
@@ -181,18 +169,31 @@ def method_of(model_args: ModelArguments, use_lora: bool, on_gpu: bool) -> Metho
     return Method(frozen, rank, model_args.lora_target, model_args.lora_dropout, on_gpu)
 
 
+def saving_of(model_args: ModelArguments, training_args: TrainingArguments) -> Saving:
+    """What the arguments do to need less."""
+    return Saving(
+        load_in_4bit=model_args.load_in_4bit,
+        eight_bit_optimizer="8bit" in optimizer_name(training_args),
+        gradient_checkpointing=bool(training_args.gradient_checkpointing),
+        accumulates=training_args.gradient_accumulation_steps > 1,
+    )
+
+
 def largest_batch(
-    splits: Splits, training_args: TrainingArguments, batch_size: int, tokens_per_batch: int | None
+    lengths: NDArray[np.int32],
+    image_tokens: NDArray[np.int32],
+    training_args: TrainingArguments,
+    batch_size: int,
+    tokens_per_batch: int | None,
 ) -> Batch:
     """The largest batch that can come up: the longest samples together; the few prompt tokens count as labels."""
-    lengths = splits.train_tokens
     if tokens_per_batch:
         asked = copy.copy(training_args)
         asked.tokens_per_batch = tokens_per_batch
         chosen = max(batch_plan(lengths, asked).batches(0), key=lambda batch: int(lengths[batch].sum()))
     else:
         chosen = np.argsort(-lengths, kind="stable")[:batch_size].tolist()
-    tokens, images = lengths[chosen], splits.train_image_tokens[chosen]
+    tokens, images = lengths[chosen], image_tokens[chosen]
     computed = tokens.sum() if training_args.padding_free else tokens.max() * len(tokens)
     return Batch(int(computed), int(images.sum()), int((tokens - images).sum()))
 
@@ -206,6 +207,8 @@ def batch_plan(lengths: np.ndarray, training_args: TrainingArguments) -> BatchPl
         training_args.train_sampling_strategy == "group_by_length",
         training_args.seed if training_args.data_seed is None else training_args.data_seed,
         epoch=lambda: 0,
+        shuffled=training_args.train_sampling_strategy != "sequential",
+        drop_last=training_args.dataloader_drop_last,
     )
 
 

@@ -3,13 +3,18 @@
 ``load_rows`` yields a ``datasets.Dataset`` with the columns
 
 - ``image``: ``{"bytes", "path"}``, encoded; files stay on disk and are named by their absolute path
-- ``text``: the label as found (numbers as strings), or None
+- ``text``: the label as it is trained on, measured and compared with (``labels.clean_label``), or None
 - ``prompt``: the row's own prompt, or None
 - ``source``: where the row comes from, for messages: ``manifest.jsonl:12`` (line, or item of a JSON list,
-  from 1; the file's name alone for a ``.gt.txt``) or ``train:12`` (index in the split, from 0)
+  from 1; the file's name alone for a text beside its image; ``#page=2`` behind it for a page of a TIFF) or
+  ``train:12`` (index in the split, from 0)
 - ``problem``: None, or why the row cannot be used: a key of ``PROBLEMS``
+- ``detail``: None, or the value that the problem is about; ``problem_in_words`` joins the two
+- ``region``: None for the whole image, or the part of it that is meant: [x, y] points in pixels of the upright image
+- ``group``: the page or document that the row was cut from, or None when nothing is known of it
 
-To add a format: a module with a function that maps a path to its splits, and a line in ``FORMATS``.
+To add a format: a module with a function that maps a path to its splits, and a line in ``FORMATS``. What each is
+known by and what becomes of its rows stands in ``docs/formats.md``.
 """
 
 from __future__ import annotations
@@ -21,30 +26,53 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from .annotation_files import annotation_splits
+from .box_texts import box_text_splits
 from .hub import hub_splits, is_hub_id, read_hub_split
-from .rows import COLUMNS, PROBLEMS, ReadOptions
+from .iam import iam_splits
+from .kraken import kraken_splits
+from .label_lists import label_list_splits
+from .label_studio import label_studio_splits
+from .pages.pdf import pdf_splits
+from .pages.reader import page_splits
+from .rows import COLUMNS, PROBLEMS, ReadOptions, problem_in_words
 from .saved import saved_splits
 from .tables import SUFFIXES, canonical_split, table_splits
-from .text_pairs import text_pair_splits
+from .text_pairs import images_alone, text_pair_splits
+from .webdataset import webdataset_splits
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["COLUMNS", "PROBLEMS", "list_splits", "load_rows"]
+__all__ = ["COLUMNS", "PROBLEMS", "list_splits", "load_rows", "local_path", "problem_in_words"]
 
 Splits = dict[str, "Callable[[], Dataset]"]
 """Split name -> function that reads its rows."""
 
-FORMATS: tuple[Callable[[Path, Path, ReadOptions], Splits | None], ...] = (
-    saved_splits,
-    table_splits,
-    text_pair_splits,
-)
-"""Asked in this order with (path, the data set's folder, options); the first that knows the path reads it."""
+Finder = Callable[[Path, Path, ReadOptions], "Splits | None"]
+"""(path, the data set's folder, options) -> its splits, or None where it is of another format."""
+
+FORMATS: dict[str, Finder] = {
+    "saved": saved_splits,
+    "pages": page_splits,
+    "label_studio": label_studio_splits,
+    "kraken": kraken_splits,
+    "annotations": annotation_splits,
+    "table": table_splits,
+    "iam": iam_splits,
+    "boxes": box_text_splits,
+    "paddleocr": label_list_splits,
+    "webdataset": webdataset_splits,
+    "pairs": text_pair_splits,
+    "pdf": pdf_splits,
+}
+"""Names for ``--data_format``; asked in this order, and the first that knows a path reads it."""
 
 _LAYOUTS = (
     "metadata.csv or metadata.jsonl with a file_name column, manifest.jsonl, train/test files or folders of "
-    "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, or *.gt.txt beside images"
+    "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, PAGE XML, ALTO, hOCR, METS or "
+    "ABBYY XML with page images, a zip of these, *.pdf, a list of image<TAB>text, or NAME.gt.txt, NAME.txt or NAME.md "
+    "beside images"
 )
 
 
@@ -56,42 +84,64 @@ def load_rows(
     image_column: str | None = None,
     text_column: str | None = None,
     image_folder: str | None = None,
+    data_format: str | None = None,
+    level: str | None = None,
 ) -> Dataset:
     """The rows of one split of a local file or folder, or else of a hub data set, in the neutral columns.
 
     ``split`` may be sliced and added as in ``datasets`` (``train[:10%]+test``). ``config`` is a hub
-    data set's configuration, or a sub-folder of a local one. Columns are detected (see ``columns``)
+    data set's configuration, or a sub-folder of a local one. ``level`` is what becomes a row of page
+    formats: line, region or page. Columns are detected (see ``columns``)
     unless named. Image paths are relative to ``image_folder``, when given, or to the file that names
-    them, and must not leave these folders.
+    them, and must not leave these folders. The format is found out unless ``data_format`` names it (a
+    key of ``FORMATS``).
 
     Raises ``UserError`` when the data set, split, column or image folder does not exist, a file
     cannot be parsed, or there are no rows.
     """
-    options = ReadOptions(config, image_column, text_column, image_folder)
+    options = ReadOptions(config, image_column, text_column, image_folder, data_format, level)
     splits = _local_splits(dataset_name, options)
+    if splits is None and level is not None:
+        raise UserError(f"--level {level} is for page formats (PAGE XML, ALTO, …); leave it out for {dataset_name}")
     rows = read_hub_split(dataset_name, split, options) if splits is None else _select(splits, split, dataset_name)
     if len(rows) == 0:
         raise UserError(f"{dataset_name}: split {split!r} has no rows.")
     return rows
 
 
-def list_splits(dataset_name: str, config: str | None = None) -> list[str]:
+def list_splits(dataset_name: str, config: str | None = None, data_format: str | None = None) -> list[str]:
     """The names of the splits. Raises ``UserError`` when the data set does not exist."""
-    splits = _local_splits(dataset_name, ReadOptions(config))
+    splits = _local_splits(dataset_name, ReadOptions(config, data_format=data_format))
     return hub_splits(dataset_name, config) if splits is None else list(splits)
+
+
+def local_path(name: str, flag: str = "dataset_name") -> Path | None:
+    """The file or folder that a data set is; None when there is none and the name could be a hub id.
+
+    Raises ``UserError``, naming the flag, when it is neither.
+    """
+    path = Path(os.path.abspath(os.path.expanduser(name)))
+    if path.exists():
+        return path
+    if not name.lower().endswith(SUFFIXES) and is_hub_id(name):
+        return None
+    raise UserError(f"there is no file or folder {name!r} (--{flag}); expected one, or a hub id owner/name")
 
 
 def _local_splits(name: str, options: ReadOptions) -> Splits | None:
     """The splits of a local path; None when there is no such path and the name could be a hub id."""
-    path = Path(os.path.abspath(os.path.expanduser(name)))
-    if not path.exists():
-        if not name.lower().endswith(SUFFIXES) and is_hub_id(name):
-            return None
-        raise UserError(f"there is no file or folder {name!r} (--dataset_name); expected one, or a hub id owner/name.")
+    if options.data_format is not None and options.data_format not in FORMATS:
+        raise UserError(f"--data_format {options.data_format} is not known; expected one of: {', '.join(FORMATS)}")
+    path = local_path(name)
+    if path is None:
+        return None
     path = _configured(path, options.config)
     splits = _splits_of(path, path if path.is_dir() else path.parent, options)
     if not splits:
-        raise UserError(f"{path} holds nothing to read: expected {_LAYOUTS}.")
+        alone = images_alone(path) if path.is_dir() else ""
+        if options.data_format is not None:
+            alone = f"not of --data_format {options.data_format}; {alone}"
+        raise UserError(f"{path} holds nothing to read: {alone}expected {_LAYOUTS}")
     return splits
 
 
@@ -121,7 +171,9 @@ def _is_split_name(name: str) -> bool:
 
 
 def _splits_of_format(path: Path, root: Path, options: ReadOptions) -> Splits:
-    return next((splits for splits in (read(path, root, options) for read in FORMATS) if splits), {})
+    named = options.data_format
+    finders = FORMATS.values() if named is None else [FORMATS[named]]
+    return next((splits for splits in (find(path, root, options) for find in finders) if splits), {})
 
 
 def _select(splits: Splits, spec: str, name: str) -> Dataset:

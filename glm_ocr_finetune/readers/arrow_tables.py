@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from .columns import Layout, find_layout, kinds_of_features
 from .paths import ImageFinder, image_finder
-from .records import Record, to_row
+from .records import Record, to_rows
 from .rows import COLUMNS, ReadOptions, Row, make_row, store_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+logger = logging.getLogger(__name__)
 
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 
@@ -61,10 +64,10 @@ def restructure(table: Dataset, options: ReadOptions, origin: Origin) -> Dataset
     """
     layout = _layout(table, options, origin.where)
     finder = image_finder(origin.roots, options.image_folder, lenient=layout.is_conversation)
-    table = _undecoded(table, layout.image)
-    embedded = _embedded_rows(table, layout.image)
     key = (table._fingerprint, layout, options, origin)
-    if embedded is None:
+    table = _undecoded(table, layout.image) if layout.image else table
+    embedded = _embedded_rows(table, layout.image) if layout.image else None
+    if layout.image is None or embedded is None:
         return store_rows(_rows(table, layout, finder, origin), key, finder.nothing_to_say)
     rows = store_rows(_rows_without_images(table, layout, finder, origin, embedded), key, finder.nothing_to_say)
     return _beside(table, layout.image, rows)
@@ -72,7 +75,10 @@ def restructure(table: Dataset, options: ReadOptions, origin: Origin) -> Dataset
 
 def _layout(table: Dataset, options: ReadOptions, where: str) -> Layout:
     layout = find_layout(kinds_of_features(table.features), options, where)
-    names = getattr(table.features[layout.text], "names", None)
+    feature = table.features[layout.text]
+    names = getattr(feature, "names", None)
+    if "float" in str(getattr(feature, "dtype", "")):
+        logger.warning("%s: the labels are stored as %s: 1.50 is read as 1.5, and 12 may be 12.0", where, feature.dtype)
     return replace(layout, class_names=tuple(names)) if names else layout
 
 
@@ -109,10 +115,18 @@ def _has_bytes(cells: Any) -> list[bool]:
 
 
 def _rows(table: Dataset, layout: Layout, finder: ImageFinder, origin: Origin) -> Iterator[Row]:
-    wanted = [layout.image, layout.text, layout.prompt, "system" if layout.is_conversation else None]
-    columns = [name for name in table.column_names if name in wanted]
+    columns = [name for name in table.column_names if name in layout.columns]
     for index, values in enumerate(table.select_columns(columns)):
-        yield to_row(Record(f"{origin.split}:{index}", origin.roots[0], values), layout, finder)
+        if isinstance(values[layout.text], dict):
+            values[layout.text] = _without_gaps(values[layout.text]) or None
+        yield from to_rows(Record(f"{origin.split}:{index}", origin.roots[0], values), layout, finder)
+
+
+def _without_gaps(value: Any) -> Any:
+    """An object without its members that are None: those of a table all have the keys of all rows."""
+    if isinstance(value, dict):
+        return {name: _without_gaps(inner) for name, inner in value.items() if inner is not None}
+    return [_without_gaps(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _rows_without_images(
@@ -124,7 +138,7 @@ def _rows_without_images(
     for row, present in zip(rows, embedded, strict=True):
         missing = None if present else "no_image"
         problem = missing if row["problem"] == "no_image" else row["problem"]
-        yield make_row(row["source"], None, row["text"], row["prompt"], problem)
+        yield make_row(row["source"], None, row["text"], row["prompt"], problem, row["detail"])
 
 
 def _beside(table: Dataset, column: str, rows: Dataset) -> Dataset:

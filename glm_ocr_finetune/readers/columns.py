@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from ..errors import UserError
+from .donut import is_wrapped
 from .rows import ReadOptions
 
-_log = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 
 Kind = Literal["text", "image", "list", "class", "other"]
 """What cells hold: text or numbers, encoded images, a list, a class id, or something else."""
@@ -29,8 +31,16 @@ IMAGE_COLUMNS = (
     "path",
     "file",
     "scan",
+    "im",
     "jpg",
+    "jpeg",
     "png",
+    "bild",
+    "datei",
+    "dateiname",
+    "fichier",
+    "imagen",
+    "archivo",
 )
 """Names of image columns, the first present wins, whatever its case. ``images`` holds lists of one."""
 
@@ -52,47 +62,88 @@ TEXT_COLUMNS = (
     "html",
     "markdown",
     "txt",
+    "words",
+    "response",
+    "completion",
+    "output",
+    "transkription",
+    "texte",
+    "texto",
 )
 """Names of transcription columns, the first present wins, whatever its case. A class id never counts."""
 
-CONVERSATION_COLUMNS = ("messages", "conversations")
+PROMPT_COLUMNS = ("prompt", "query", "question", "instruction")
+"""Names of columns with a row's own prompt (TRL, ms-swift, visual question answering, Alpaca)."""
+
+CONVERSATION_COLUMNS = ("messages", "conversations", "conversation")
+
+_KNOWN = frozenset((*IMAGE_COLUMNS, *TEXT_COLUMNS, *PROMPT_COLUMNS, *CONVERSATION_COLUMNS))
+
+_WRONG: dict[Kind, str] = {"image": "images", "other": "objects or truth values"}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of the columns to read; ``text`` is that of the conversation when ``is_conversation``."""
+    """Names of the columns to read.
 
-    image: str
+    ``text`` is that of the conversation when ``is_conversation``, and ``completion`` that of its end where it
+    is cut in two. A conversation may hold its image itself; ``image`` is None then.
+    """
+
+    image: str | None
     text: str
     prompt: str | None = None
     is_conversation: bool = False
+    completion: str | None = None
     class_names: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a table that are read."""
+        beside = ("system", "history") if self.is_conversation else ("history", "input")
+        return tuple(name for name in (self.image, self.text, self.prompt, self.completion, *beside) if name)
+
+
+def is_known_column(name: str) -> bool:
+    """Whether a column of this name, whatever its case, would be read without being named."""
+    return name.casefold() in _KNOWN
 
 
 def find_layout(kinds: Mapping[str, Kind], options: ReadOptions, where: str) -> Layout:
     """The layout of a table with these columns.
 
-    Columns that the user named win. A ``messages`` or ``conversations`` column is ShareGPT, unless a
-    text column was named. Raises ``UserError`` for a column that does not exist or cannot be found.
+    Columns that the user named win. A ``messages`` or ``conversations`` column is a conversation, and so are
+    lists in ``prompt`` and ``completion``, unless a text column was named. Raises ``UserError`` for a column
+    that does not exist or cannot be found.
     """
-    conversation = _first_known(kinds, CONVERSATION_COLUMNS, ("list", "other"))
-    if conversation is not None and options.text_column is None:
-        return Layout(_image_column(kinds, options, where), conversation, is_conversation=True)
-    prompt = _first_known(kinds, ("prompt",), ("text",))
+    if options.text_column is None:
+        conversation = _conversation(kinds)
+        if conversation is not None:
+            image = _known_image_column(kinds, options, where)
+            return replace(conversation, image=image)
     text = _text_column(kinds, options, where)
-    return Layout(_image_column(kinds, options, where), text, None if prompt == text else prompt)
+    prompt = next((name for name in _all_known(kinds, PROMPT_COLUMNS, ("text",)) if name != text), None)
+    return Layout(_image_column(kinds, options, where), text, prompt)
+
+
+def _conversation(kinds: Mapping[str, Kind]) -> Layout | None:
+    whole = _first_known(kinds, CONVERSATION_COLUMNS, ("list", "other"))
+    if whole is not None:
+        return Layout(None, whole, is_conversation=True)
+    start = _first_known(kinds, ("prompt",), ("list",))
+    end = _first_known(kinds, ("completion",), ("list",))
+    return Layout(None, start, is_conversation=True, completion=end) if start and end else None
 
 
 def kinds_of_records(records: Iterable[Mapping[str, Any]]) -> dict[str, Kind]:
-    """Kinds of the columns that occur in some records, by their first value that is not None."""
-    kinds: dict[str, Kind] = {}
-    undecided: dict[str, Kind] = {}
+    """Kinds of the columns that occur in some records: what most of their values are, text where there is none."""
+    counts: dict[str, Counter[Kind]] = {}
     for record in records:
         for name, value in record.items():
-            undecided.setdefault(name, "text")
+            found = counts.setdefault(name, Counter())
             if value is not None:
-                kinds.setdefault(name, _kind_of_value(value))
-    return undecided | kinds
+                found[_kind_of_value(value)] += 1
+    return {name: max(found, key=lambda kind: found[kind], default="text") for name, found in counts.items()}
 
 
 def kinds_of_features(features: Mapping[str, Any]) -> dict[str, Kind]:
@@ -101,15 +152,20 @@ def kinds_of_features(features: Mapping[str, Any]) -> dict[str, Kind]:
 
 
 def _image_column(kinds: Mapping[str, Kind], options: ReadOptions, where: str) -> str:
-    if options.image_column is not None:
-        return _existing(kinds, options.image_column, "--image_column", where)
-    known = _first_known(kinds, IMAGE_COLUMNS, ("text", "image", "list"))
-    only = [name for name, kind in kinds.items() if kind == "image"]
-    if known is None and len(only) != 1:
+    known = _known_image_column(kinds, options, where)
+    if known is None:
         raise UserError(
             f"{where} has no image column that is known; its columns: {_listed(kinds)}. Name it with --image_column."
         )
-    return known if known is not None else only[0]
+    return known
+
+
+def _known_image_column(kinds: Mapping[str, Kind], options: ReadOptions, where: str) -> str | None:
+    if options.image_column is not None:
+        return _existing(kinds, options.image_column, "--image_column", where)
+    only = [name for name, kind in kinds.items() if kind == "image"]
+    known = _first_known(kinds, IMAGE_COLUMNS, ("text", "image", "list"))
+    return known if known is not None or len(only) != 1 else only[0]
 
 
 def _text_column(kinds: Mapping[str, Kind], options: ReadOptions, where: str) -> str:
@@ -117,7 +173,7 @@ def _text_column(kinds: Mapping[str, Kind], options: ReadOptions, where: str) ->
         return _existing(kinds, options.text_column, "--text_column", where)
     known = _all_known(kinds, TEXT_COLUMNS, ("text",))
     if len(known) > 1:
-        _log.warning(
+        logger.warning(
             "%s: reading the transcription from %r, not %s (--text_column)", where, known[0], _listed(known[1:])
         )
     if known:
@@ -127,6 +183,15 @@ def _text_column(kinds: Mapping[str, Kind], options: ReadOptions, where: str) ->
         raise UserError(
             f"{where} has class ids in {classes!r}, not transcriptions; its columns: {_listed(kinds)}. "
             f"Name another with --text_column, or this one to read out the class names."
+        )
+    lists = _first_known(kinds, TEXT_COLUMNS, ("list",))
+    if lists is not None:
+        return lists  # texts of the pages of one image; elsewhere each row says that a list is no label
+    wrong = _all_known(kinds, TEXT_COLUMNS, ("other", "image"))
+    if wrong:
+        raise UserError(
+            f"{where}: the column {wrong[0]!r} holds {_WRONG[kinds[wrong[0]]]}, not transcriptions; its columns: "
+            f"{_listed(kinds)}. Name another with --text_column."
         )
     raise UserError(
         f"{where} has no text column that is known; its columns: {_listed(kinds)}. Name it with --text_column."
@@ -158,7 +223,7 @@ def _kind_of_value(value: Any) -> Kind:
     if isinstance(value, list):
         return "list"
     if isinstance(value, dict):
-        return "image" if {"bytes", "path"} & value.keys() else "other"
+        return "image" if {"bytes", "path"} & value.keys() else "text" if is_wrapped(value) else "other"
     return "other" if isinstance(value, bool) else "text"
 
 
@@ -171,9 +236,11 @@ def _kind_of_feature(feature: Any) -> Kind:
         return "class"
     if isinstance(feature, Value):
         return _kind_of_type(feature.dtype)
-    if isinstance(feature, list) or hasattr(feature, "feature"):
-        return "list"
-    return "image" if isinstance(feature, dict) and "bytes" in feature else "other"
+    if isinstance(feature, list) or hasattr(feature, "feature") or hasattr(feature, "shape"):
+        return "list"  # arrays of pixels have a shape
+    if isinstance(feature, dict):
+        return "image" if "bytes" in feature else "text" if is_wrapped(feature) else "other"
+    return "other"
 
 
 def _kind_of_type(dtype: str) -> Kind:

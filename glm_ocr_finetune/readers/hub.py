@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..network import hub_resolves
+from ..network import hub_answers
 from .arrow_tables import Origin, restructure
 from .columns import find_layout, kinds_of_features
 from .rows import ReadOptions
@@ -70,11 +70,11 @@ def _one_line(error: BaseException) -> str:
 
 @contextmanager
 def _offline_without_network() -> Iterator[None]:
-    """Let the client use its cache at once when the hub's name does not resolve, rather than retry for 20 s."""
+    """Let the client use its cache at once when the hub does not answer, rather than retry for minutes."""
     import datasets
 
     before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = before or not hub_resolves(datasets.config.HF_ENDPOINT)
+    datasets.config.HF_HUB_OFFLINE = before or not hub_answers(datasets.config.HF_ENDPOINT)
     try:
         yield
     finally:
@@ -84,6 +84,8 @@ def _offline_without_network() -> Iterator[None]:
 def _check_images_are_there(table: Dataset, options: ReadOptions, name: str) -> None:
     """Raise ``UserError`` when the table only names image files, which loading it does not fetch."""
     column = find_layout(kinds_of_features(table.features), options, name).image
+    if column is None:
+        return
     cells = [table.features[column], getattr(table.features[column], "feature", None)]
     if options.image_folder is None and any(
         getattr(cell, "dtype", None) in ("string", "large_string") for cell in cells

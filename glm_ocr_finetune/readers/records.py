@@ -1,66 +1,117 @@
-"""Records, one mapping of column to value for each sample, and how one becomes a row."""
+"""Records, one mapping of column to value for each sample, and the row or rows that one becomes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..inputs.labels import label_as_found
-from .columns import Layout
-from .conversations import Turn, read_turn
-from .paths import ImageFinder
-from .rows import Row, make_row
+from ..errors import UserError
+from ..inputs.labels import clean_label, label_as_found
+from .columns import Layout, find_layout, kinds_of_records
+from .conversations import Turn, read_question, read_turn
+from .donut import unwrapped
+from .image_cells import read_image
+from .paths import Found, ImageFinder
+from .rows import ReadOptions, Row, make_row
+from .tiff_pages import page_numbers, read_page
 
 
 @dataclass(frozen=True)
 class Record:
-    """``values`` is None for a line that is no record; ``base`` is the folder of the file that holds it."""
+    """``values`` is None for a line that is no record, and ``detail`` says why; ``base`` is its file's folder."""
 
     source: str
     base: str
     values: Mapping[str, Any] | None
+    detail: str | None = None
 
 
-def to_row(record: Record, layout: Layout, finder: ImageFinder) -> Row:
-    """The row of a record. Of several problems the first found is kept: record, text, then image."""
+def to_rows(record: Record, layout: Layout, finder: ImageFinder) -> Iterator[Row]:
+    """The row of a record, or one for each page of a TIFF that has as many texts as pages."""
     if record.values is None:
-        return make_row(record.source, problem="invalid_record")
+        yield make_row(record.source, problem="invalid_record", detail=record.detail)
+        return
     turn = _turn(record.values, layout)
-    label = label_as_found(_class_name(turn.answer, layout))
-    image, image_problem = _image(record.values.get(layout.image), record.base, finder)
-    problem = turn.problem or label.reason or image_problem
-    return make_row(record.source, image, label.text, turn.prompt, problem)
+    image, found = read_image(_image_cell(record.values, layout, turn), record.base, finder)
+    yield from rows_of(record.source, turn, image, found)
+
+
+def rows_of(
+    source: str, turn: Turn, image: dict[str, Any] | None, found: Found, group: str | None = None
+) -> Iterator[Row]:
+    """The row of an image and its text, or those of the pages of a TIFF whose answer is a list of as many texts."""
+    pages = page_numbers(image) if image and found.problem is None else []
+    if image is None or not pages:
+        yield _row(source, turn, image, found, group)
+    elif isinstance(turn.answer, list) and len(turn.answer) == len(pages):
+        for number, text in zip(pages, turn.answer, strict=True):
+            page, read = read_page(image, number)
+            yield _row(f"{source}#page={number + 1}", replace(turn, answer=text), page, read, group or source)
+    else:
+        problem, detail = turn.problem or "several_pages", f"{len(pages)} pages in {image['path']}"
+        yield make_row(source, image, None, turn.prompt, problem, detail)
+
+
+def _row(source: str, turn: Turn, image: dict[str, Any] | None, found: Found, group: str | None) -> Row:
+    """One row. Of several problems the first is kept: conversation, label, then image."""
+    text, problem, detail = _label(turn)
+    if problem is None:
+        problem, detail = found.problem, found.detail
+    return make_row(source, image, text, turn.prompt, problem, detail, group=group)
+
+
+def _label(turn: Turn) -> tuple[str | None, str | None, str | None]:
+    """(text as it is trained on, problem, what it is about)"""
+    if turn.problem is not None:
+        return None, turn.problem, None
+    try:
+        answer = unwrapped(turn.answer)
+    except ValueError as error:
+        return None, "invalid_answer", str(error)
+    label = clean_label(answer)
+    return label.text, label.reason, None if label.reason in (None, "empty_label") else str(answer)[:60]
 
 
 def _turn(values: Mapping[str, Any], layout: Layout) -> Turn:
     if layout.is_conversation:
-        return read_turn(values.get(layout.text), values.get("system"))
-    prompt = label_as_found(values.get(layout.prompt)) if layout.prompt else None
-    if prompt is None or prompt.reason is None:
-        return Turn(prompt.text if prompt and (prompt.text or "").strip() else None, values.get(layout.text))
-    return Turn(answer=values.get(layout.text), problem="invalid_text")
+        messages = values.get(layout.text)
+        end = values.get(layout.completion) if layout.completion else []
+        if messages is None:
+            return _turn_of_another_kind(values)
+        joined = [*messages, *end] if isinstance(messages, list) and isinstance(end, list) else None
+        return read_turn(joined, values.get("system"), values.get("history"))
+    answer = values.get(layout.text)
+    prompt = label_as_found(values.get(layout.prompt)) if layout.prompt else label_as_found(None)
+    if prompt.reason is not None:
+        return Turn(answer=answer, problem="invalid_text")
+    if values.get("history"):
+        return Turn(problem="several_turns")
+    return replace(read_question(_with_input(prompt.text or "", values)), answer=_class_name(answer, layout))
+
+
+def _turn_of_another_kind(values: Mapping[str, Any]) -> Turn:
+    """The turn of a row without the file's conversation column: ms-swift's older ``query`` and ``response``."""
+    kinds = kinds_of_records([values])
+    try:
+        layout = find_layout(kinds, ReadOptions(), "row")
+    except UserError:
+        return Turn(problem="invalid_record")
+    return Turn(problem="invalid_record") if layout.is_conversation else _turn(values, layout)
+
+
+def _with_input(prompt: str, values: Mapping[str, Any]) -> str:
+    """The prompt, and Alpaca's ``input`` below its ``instruction``."""
+    given = values.get("input")
+    return f"{prompt}\n{given}" if prompt and isinstance(given, str) and given.strip() else prompt
+
+
+def _image_cell(values: Mapping[str, Any], layout: Layout, turn: Turn) -> Any:
+    cell = values.get(layout.image) if layout.image else None
+    return turn.image if cell is None or cell == [] else cell
 
 
 def _class_name(value: object, layout: Layout) -> object:
     if layout.class_names and isinstance(value, int):
         return layout.class_names[value] if value >= 0 else None
     return value
-
-
-def _image(value: Any, base: str, finder: ImageFinder) -> tuple[dict[str, Any] | None, str | None]:
-    """(image, problem) of a cell: a path, encoded bytes, ``{"bytes", "path"}`` or a list of one of these."""
-    if isinstance(value, list):
-        if len(value) > 1:
-            return None, "several_images"
-        value = value[0] if value else None
-    if isinstance(value, dict):
-        data, value = value.get("bytes"), value.get("path")
-        if isinstance(data, bytes):
-            return {"bytes": data, "path": value}, None
-    if isinstance(value, bytes):
-        return {"bytes": value, "path": None}, None
-    if not isinstance(value, str):
-        return None, "no_image"
-    path, problem = finder.find(value, base)
-    return {"bytes": None, "path": path} if path else None, problem

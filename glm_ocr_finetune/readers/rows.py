@@ -3,48 +3,84 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import UserError
-from ..inputs.labels import is_storable
+from ..inputs.labels import MAX_LABEL_CHARACTERS, is_storable
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-COLUMNS = ("image", "text", "prompt", "source", "problem")
+COLUMNS = ("image", "text", "prompt", "source", "problem", "detail", "region", "group")
 
 PROBLEMS = {
     "no_image": "the row names no image",
     "several_images": "the row has more than one image",
-    "missing_image": "the image file does not exist",
+    "missing_image": "there is no such image file (--image_folder names the folder that paths start from)",
     "image_is_url": "the image is a URL; images are read from files only",
-    "path_outside_data_set": "the image's path leads out of the data set's folder and of the image folder",
+    "path_outside_data_set": "the image lies outside the data set's folder; allow its own with --image_folder",
+    "member_too_large": "a file of the archive is too large to be read into memory",
     "invalid_path": "the image's path is not text that can be stored",
+    "invalid_image": "the image is neither base64 nor the pixels of one",
     "ambiguous_image": "images of different folders were looked for under one file name",
+    "several_pages": "the image has several pages, and the label is not a list of as many texts",
     "several_turns": "the conversation is not one user message and one answer",
     "system_message": "the conversation has a system message, which the prompt has no place for",
+    "empty_label": "the label is missing, empty or white space only",
     "label_not_text": "the label is a list, a mapping or a truth value",
+    "label_too_long": f"the label has more than {MAX_LABEL_CHARACTERS:,} characters",
+    "boxes_only": "the text beside the image holds boxes, not a transcription",
     "invalid_text": "the label or prompt is not valid Unicode",
+    "invalid_answer": "the label's gt_parse is not JSON",
+    "not_transcribed": "there is no transcription",
+    "placeholder": "the label only marks text that is not transcribed (~~~, ###)",
+    "difficult": "its annotator marked the text as not readable",
+    "skipped": "its annotator skipped the task",
+    "bad_segmentation": "the segmentation is marked as wrong",
+    "rotated_page": "the page's text is for a page turned upright (rotation_correction)",
+    "empty_page": "the page has neither lines nor text",
+    "unpaired_boxes": "there are not as many texts as boxes; export as JSON, which joins them",
+    "no_coordinates": "no outline is given, so there is nothing to cut out; --level page needs none",
     "invalid_record": "the line is not a JSON object, or has more cells than the header",
+    "unreadable_page": "the page file cannot be read",
+    "missing_page": "the page file that METS names does not exist",
+    "partly_transcribed": "some of its lines are not transcribed; --level line reads the others",
+    "no_lines": "the region has a text but its lines have none; --level region reads it",
+    "page_size_differs": "the image does not have the shape of its page",
+    "unknown_scale": "the coordinates are not in pixels, and the page's size is not given",
+    "shared_image": "another page of the same file has this image; of several frames the first is read",
+    "page_count": "the text beside the PDF is not of as many pages (form feeds between them)",
+    "unmapped_text": "the PDF's text layer has characters that its fonts do not map",
 }
 """Why a reader rejects a row, in words. ``missing_image`` is found again by ``images`` when a file vanishes later."""
 
-_VERSION = 1  # of the stored tables: raise it when the same files yield other rows
+_VERSION = 5  # of the stored tables: raise it when the same files yield other rows
 _BATCH = 1000
+_BATCH_BYTES = 32 << 20
+_DETAIL = 300
+"""Characters of a value that are shown."""
 
 
 class Row(TypedDict):
-    """One sample. ``problem`` is a key of ``PROBLEMS`` or None; with a problem, text and prompt may be None."""
+    """One sample. ``problem`` is a key of ``PROBLEMS`` or None; with a problem, text and prompt may be None.
+
+    ``text`` is the label as it is trained on, from ``inputs.labels.clean_label``. ``detail`` is the value that the
+    problem is about: the path that was tried, what stands there instead of a label. ``region`` is a polygon of [x, y]
+    in pixels of the upright image, two points are a box, or None for all of it. ``group`` is the page or document that
+    the sample was cut from, relative to the data set, or None when nothing is known of it.
+    """
 
     image: dict[str, Any] | None
     text: str | None
     prompt: str | None
     source: str
     problem: str | None
+    detail: str | None
+    region: list[list[float]] | None
+    group: str | None
 
 
 @dataclass(frozen=True)
@@ -55,6 +91,8 @@ class ReadOptions:
     image_column: str | None = None
     text_column: str | None = None
     image_folder: str | None = None
+    data_format: str | None = None
+    level: str | None = None
 
 
 def make_row(
@@ -63,23 +101,55 @@ def make_row(
     text: str | None = None,
     prompt: str | None = None,
     problem: str | None = None,
+    detail: str | None = None,
+    region: list[list[float]] | None = None,
+    group: str | None = None,
 ) -> Row:
     """A row that can be stored: strings that are not valid Unicode become problems, never exceptions."""
     path = (image or {}).get("path")
     if path is not None and not is_storable(path):
-        image, problem = None, "invalid_path"
+        image, problem, detail = None, "invalid_path", path
     if prompt is not None and not is_storable(prompt):
-        prompt, problem = None, problem or "invalid_text"
-    source = source.encode("utf-8", "backslashreplace").decode()
-    return Row(image=image, text=text, prompt=prompt, source=source, problem=problem)
+        problem, detail = (problem, detail) if problem else ("invalid_text", prompt)
+        prompt = None
+    return Row(
+        image=image,
+        text=text,
+        prompt=prompt,
+        source=_storable(source),
+        problem=problem,
+        detail=_storable(detail[:_DETAIL]) if problem and detail else None,
+        region=region,
+        group=None if group is None else _storable(group),
+    )
+
+
+def image_of(row: Mapping[str, Any]) -> Any:
+    """The image of a stored row as ``images`` takes it: with its region, when the row has one."""
+    image, region = row["image"], row.get("region")
+    return {**image, "region": region} if region and isinstance(image, dict) else image
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 page``, ``14 pages``"""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def problem_in_words(row: Mapping[str, Any]) -> str:
+    """Why a row cannot be used, with the value that is the matter."""
+    return ": ".join(part for part in (PROBLEMS[row["problem"]], row["detail"]) if part)
 
 
 def row_features() -> Features:
     """The columns' types; images stay encoded (``{"bytes", "path"}``)."""
-    from datasets import Features, Image, Value
+    from datasets import Features, Image, List, Value
 
-    texts = {name: Value("string") for name in COLUMNS[1:]}
-    return Features({"image": Image(decode=False), **texts})
+    others = {"image": Image(decode=False), "region": List(List(Value("float64")))}
+    return Features({name: others.get(name, Value("string")) for name in COLUMNS})
 
 
 def store_rows(rows: Iterable[Row], key: object, lasting: Callable[[], bool]) -> Dataset:
@@ -93,7 +163,7 @@ def store_rows(rows: Iterable[Row], key: object, lasting: Callable[[], bool]) ->
     from datasets import Dataset
     from datasets.fingerprint import Hasher
 
-    stored = _cache_folder() / f"{Hasher.hash((_VERSION, repr(key)))}.arrow"
+    stored = cache_folder() / f"{Hasher.hash((_VERSION, repr(key)))}.arrow"
     if not stored.exists():
         written = stored.with_suffix(f".{os.getpid()}.part")
         _write(rows, written)
@@ -109,7 +179,7 @@ def file_state(path: str | os.PathLike[str]) -> tuple[str, int, int]:
     return os.path.abspath(path), state.st_size, state.st_mtime_ns
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     import datasets
 
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "glm_ocr_finetune"
@@ -132,6 +202,14 @@ def _write(rows: Iterable[Row], path: Path) -> None:
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    rest = iter(rows)
-    while batch := list(islice(rest, _BATCH)):
+    """Rows by the thousand, or fewer where they hold their images."""
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len((row["image"] or {}).get("bytes") or b"")
+        if len(batch) == _BATCH or size > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch

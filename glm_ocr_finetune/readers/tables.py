@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -10,17 +12,20 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from . import arrow_tables, text_tables
-from .rows import ReadOptions
+from .json_files import IMAGE_NAME
+from .rows import ReadOptions, counted
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+logger = logging.getLogger(__name__)
+
 SUFFIXES = text_tables.SUFFIXES + tuple(arrow_tables.BUILDERS)
 
 _SPLIT_WORDS = {
-    "train": ("train", "training"),
+    "train": ("train", "training", "training_data"),
     "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
+    "test": ("test", "testing", "testing_data", "eval", "evaluation"),
 }
 _CANONICAL = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
 _SPLIT_IN_NAME = re.compile(rf"(?i)(?:^|[-_. ])({'|'.join(_CANONICAL)})(?:[-_. \d]|$)")
@@ -45,7 +50,7 @@ def table_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Call
     all, the same in its folder ``data``. ``root`` is the data set's folder, which images must not leave.
     """
     if path.is_file():
-        splits = {"train": [path]} if path.suffix.lower() in SUFFIXES else {}
+        splits = {"train": [path]} if _is_table(path) else {}
     else:
         splits = _splits_in(path) or _splits_in(path / "data")
     return {split: partial(_read, files, root, options, split) for split, files in splits.items()} or None
@@ -55,7 +60,7 @@ def _splits_in(folder: Path) -> dict[str, list[Path]]:
     tables = _tables_in(folder)
     splits: dict[str, list[Path]] = {}
     for file in tables:
-        split = _split_of(file)
+        split = split_of(file)
         if split is not None:
             splits.setdefault(split, []).append(file)
     if splits or not tables:
@@ -65,13 +70,22 @@ def _splits_in(folder: Path) -> dict[str, list[Path]]:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    files = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.name not in _NOT_TABLES)
-    return sorted(file for file in files if file.is_file() and not file.name.startswith("."))
+    """The tables of a folder; those in ``.txt`` files only where there is no other."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    images = {os.path.splitext(name)[0] for name in names if IMAGE_NAME.fullmatch(name)}
+    files = [folder / name for name in names if name not in _NOT_TABLES and not name.startswith(".")]
+    tables = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
+    lists = [file for file in tables if file.suffix.lower() == ".txt"]
+    others = [file for file in tables if file not in lists]
+    return others or [file for file in lists if file.name.split(".")[0] not in images and _is_table(file)]
 
 
-def _split_of(file: Path) -> str | None:
+def _is_table(file: Path) -> bool:
+    return file.suffix.lower() in arrow_tables.BUILDERS or text_tables.is_text_table(file)
+
+
+def split_of(file: Path) -> str | None:
+    """The split that a file's name tells: ``test`` of ``test-00000-of-00002.parquet`` and of ``rec_gt_test.txt``."""
     shard = _SHARD.fullmatch(file.stem)
     if shard:
         return canonical_split(shard[1])
@@ -85,7 +99,11 @@ def _read(files: list[Path], root: Path, options: ReadOptions, split: str) -> Da
         raise UserError(f"{root} holds tables of several kinds ({where}); give one of them as --dataset_name.")
     if files[0].suffix.lower() in text_tables.SUFFIXES:
         return text_tables.read_text_tables(files, root, options, where)
-    return arrow_tables.read_arrow_files(files, root, options, split, where)
+    rows = arrow_tables.read_arrow_files(files, root, options, split, where)
+    logger.info(
+        "read as: %s, %s", arrow_tables.BUILDERS[files[0].suffix.lower()].capitalize(), counted(len(rows), "row")
+    )
+    return rows
 
 
 def _described(files: list[Path], root: Path) -> str:

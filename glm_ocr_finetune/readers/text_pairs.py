@@ -1,58 +1,132 @@
-"""kraken's and OCRopus's layout: ``000236.png`` beside ``000236.gt.txt``."""
+"""An image and a text of one stem: ``a.png`` beside ``a.gt.txt`` (kraken, OCRopus, Tesseract), ``a.txt`` or ``a.md``."""
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .rows import ReadOptions, Row, make_row, store_rows
+from .conversations import Turn
+from .encodings import decoded
+from .json_files import IMAGE_NAME
+from .paths import ImageFinder, folded, image_finder
+from .records import rows_of
+from .rows import ReadOptions, Row, counted, make_row, store_rows
+from .stems import images_by_stem
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_TEXT_SUFFIX = ".gt.txt"
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".bin.png", ".nrm.png")
+logger = logging.getLogger(__name__)
+
+_GROUND_TRUTH = ".gt.txt"
+_TEXT_SUFFIXES = (_GROUND_TRUTH, ".txt", ".md")
+"""The first that stands beside images is read everywhere: what an OCR program wrote to ``.txt`` is no truth."""
+_NOTES = ("readme", "license", "licence", "copying", "notice", "changelog")
+_FOREIGN_FOLDERS = ("__MACOSX",)
+_BOXES = re.compile(r"\d+(\s+[01]?\.\d{3,}){4,}|(\d+(\.\d+)?,){8}.*")
+"""A line of boxes: YOLO's class and fractions, or ICDAR's four corners before a text."""
+_PAGE_BREAK = "\f"
 
 
 def text_pair_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
-    """The one split ``train`` of a folder that holds ``*.gt.txt`` files at any depth, or None."""
-    if not path.is_dir() or next(path.rglob(f"*{_TEXT_SUFFIX}"), None) is None:
-        return None
-    return {"train": partial(_read, path, root)}
+    """The one split ``train`` of a folder that holds images and texts of one stem at any depth, or None."""
+    suffix = _text_suffix(path) if path.is_dir() else None
+    return {"train": partial(_read, path, root, suffix, options)} if suffix else None
 
 
-def _read(folder: Path, root: Path) -> Dataset:
-    # The texts are as many files as there are rows: looking for changes would cost as much as reading.
-    return store_rows(_rows(folder, root), ("text pairs", str(folder)), lambda: False)
+def _text_suffix(top: Path) -> str | None:
+    """The suffix of the texts: ``.gt.txt`` where there is one, else that of the texts with an image beside them."""
+    seen: set[str] = set()
+    for _, files in _folders(top):
+        if any(name.lower().endswith(_GROUND_TRUTH) for name in files):
+            return _GROUND_TRUTH
+        images = images_by_stem(files)
+        seen |= {suffix for name in files if (suffix := _suffix(name)) and folded(name[: -len(suffix)]) in images}
+    return next((suffix for suffix in _TEXT_SUFFIXES if suffix in seen), None)
 
 
-def _rows(top: Path, root: Path) -> Iterator[Row]:
+def _suffix(name: str) -> str | None:
+    return next((suffix for suffix in _TEXT_SUFFIXES if name.lower().endswith(suffix)), None)
+
+
+def _folders(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """(folder, names of its files in order), without what operating systems leave behind."""
     for folder, subfolders, files in os.walk(top):
-        subfolders.sort()
-        present = set(files)
-        for name in sorted(files):
-            if name.endswith(_TEXT_SUFFIX):
-                yield _row(root, folder, name, present)
+        subfolders[:] = sorted(name for name in subfolders if name not in _FOREIGN_FOLDERS and name[0] != ".")
+        yield folder, sorted(name for name in files if not name.startswith("."))
 
 
-def _row(root: Path, folder: str, name: str, present: set[str]) -> Row:
-    stem = name.removesuffix(_TEXT_SUFFIX)
-    image = next((stem + suffix for suffix in _IMAGE_SUFFIXES if stem + suffix in present), None)
-    text, problem = _text(os.path.join(folder, name))
-    source = os.path.relpath(os.path.join(folder, name), root)
-    path = os.path.join(folder, image or stem + ".png")
-    return make_row(
-        source, {"bytes": None, "path": path}, text, problem=problem or (None if image else "missing_image")
-    )
+def images_alone(top: Path) -> str:
+    """What to say of a folder that holds images and no texts; empty when it holds no image."""
+    counts = {folder: sum(IMAGE_NAME.fullmatch(name) is not None for name in files) for folder, files in _folders(top)}
+    names = sorted(os.path.basename(folder) for folder, count in counts.items() if count and folder != str(top))
+    classes = f" (folders of classes are no transcriptions: {', '.join(names[:5])})" if len(names) > 1 else ""
+    return f"{sum(counts.values())} images, but no text beside any of them{classes}; " if any(counts.values()) else ""
 
 
-def _text(path: str) -> tuple[str | None, str | None]:
-    """(text without its last line break, problem)"""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return file.read().removesuffix("\n"), None
-    except UnicodeDecodeError:
-        return None, "invalid_text"
+@dataclass
+class _Pairs:
+    """What was seen while reading: images without a text, and texts in an older encoding."""
+
+    finder: ImageFinder
+    root: Path
+    suffix: str
+    spare: list[str] = field(default_factory=list)
+    older: list[str] = field(default_factory=list)
+
+    def rows(self, top: Path) -> Iterator[Row]:
+        """The rows of a folder and those below it, in the order of their names."""
+        for folder, files in _folders(top):
+            images = images_by_stem(files)
+            for name in files:
+                if _suffix(name) == self.suffix:
+                    image = images.pop(folded(name[: -len(self.suffix)]), None)
+                    yield from self._rows(folder, name, image)
+            self.spare += [os.path.join(folder, image) for image in images.values()]
+
+    def _rows(self, folder: str, name: str, image: str | None) -> Iterator[Row]:
+        path = os.path.join(folder, name)
+        source = os.path.relpath(path, self.root)
+        if image is None:
+            expected = os.path.join(folder, name[: -len(self.suffix)] + ".png")
+            if not (self.suffix != _GROUND_TRUTH and name.lower().startswith(_NOTES)):
+                yield make_row(source, {"bytes": None, "path": expected}, problem="missing_image", detail=expected)
+            return
+        found = self.finder.find(image, folder)
+        yield from rows_of(source, self._turn(path), {"bytes": None, "path": found.path}, found)
+
+    def _turn(self, path: str) -> Turn:
+        with open(path, "rb") as file:
+            text, encoding = decoded(file.read())
+        if text is None:
+            return Turn(problem="invalid_text")
+        if encoding == "cp1252":
+            self.older.append(path)
+        lines = [line for line in text.splitlines() if line.strip()]
+        if lines and all(map(_BOXES.fullmatch, lines)):
+            return Turn(problem="boxes_only")
+        pages = text.removesuffix(_PAGE_BREAK).split(_PAGE_BREAK)
+        return Turn(answer=pages if len(pages) > 1 else text)
+
+    def nothing_to_say(self) -> bool:
+        """Always False: there are as many texts as rows, and looking for changes would cost as much as reading."""
+        if self.spare:
+            logger.warning(
+                "%d images have no text beside them and are left out, e.g. %s", len(self.spare), self.spare[0]
+            )
+        if self.older:
+            logger.warning("%d texts are not UTF-8: read as Windows-1252, e.g. %s", len(self.older), self.older[0])
+        return False
+
+
+def _read(folder: Path, root: Path, suffix: str, options: ReadOptions) -> Dataset:
+    pairs = _Pairs(image_finder([str(root)], options.image_folder), root, suffix)
+    rows = store_rows(pairs.rows(folder), ("text pairs", str(folder)), pairs.nothing_to_say)
+    logger.info("read as: images with %s beside them, %s", suffix, counted(len(rows), "row"))
+    return rows

@@ -7,29 +7,47 @@ line with a lone surrogate.
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from .columns import Layout, find_layout, kinds_of_records
+from .csv_files import is_table_of_text, read_csv
+from .json_files import read_json
 from .paths import image_finder
-from .records import Record, to_row
-from .rows import ReadOptions, file_state, store_rows
+from .records import Record, to_rows
+from .rows import ReadOptions, counted, file_state, store_rows
+from .xlsx_files import read_xlsx
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+logger = logging.getLogger(__name__)
+
+_READERS = {
+    ".jsonl": read_json,
+    ".ndjson": read_json,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".txt": read_csv,
+    ".xlsx": read_xlsx,
+    ".xlsm": read_xlsx,
+}
+SUFFIXES = tuple(_READERS)
+
+_DATA_SUFFIXES = tuple(suffix for suffix in SUFFIXES if suffix != ".txt")
 
 _SAMPLE = 1000
 """Records that are looked at to learn the columns; JSON records may leave some out."""
 
-_BETWEEN_ITEMS = re.compile(r"[\s,]*")
+
+def is_text_table(file: Path) -> bool:
+    """Whether a file is one of these: by its suffix, and a ``.txt`` by its first line."""
+    return file.suffix.lower() in _DATA_SUFFIXES or (file.suffix.lower() == ".txt" and is_table_of_text(file))
 
 
 def read_text_tables(files: list[Path], root: Path, options: ReadOptions, where: str) -> Dataset:
@@ -41,98 +59,42 @@ def read_text_tables(files: list[Path], root: Path, options: ReadOptions, where:
     sample = list(islice(records, _SAMPLE))
     layout = _layout(sample, options, where)
     finder = image_finder([str(root)], options.image_folder, lenient=layout.is_conversation)
-    rows = (to_row(record, layout, finder) for record in chain(sample, records))
+    rows = chain.from_iterable(to_rows(record, layout, finder) for record in chain(sample, records))
     key = ([file_state(file) for file in files], str(root.absolute()), layout, options)
-    return store_rows(rows, key, finder.nothing_to_say)
+    table = store_rows(rows, key, finder.nothing_to_say)
+    logger.info("read as: %s, %s", _title(files[0], sample, layout), counted(len(table), "row"))
+    return table
 
 
-def _layout(sample: Iterable[Record], options: ReadOptions, where: str) -> Layout:
+def _title(file: Path, sample: Sequence[Record], layout: Layout) -> str:
+    """What the records are called: by what stands in them, else by the kind of file."""
+    labels = [record.values.get(layout.text) for record in sample[:20] if record.values]
+    if layout.is_conversation:
+        return "conversations"
+    if any(isinstance(label, Mapping) or '"gt_parse' in str(label) for label in labels):
+        return "Donut metadata (gt_parse), JSON answers where it is not one text_sequence"
+    return {".csv": "CSV", ".tsv": "TSV", ".txt": "a table of text", ".xlsx": "Excel", ".xlsm": "Excel"}.get(
+        file.suffix.lower(), "JSON"
+    )
+
+
+def _layout(sample: Sequence[Record], options: ReadOptions, where: str) -> Layout:
     kinds = kinds_of_records(record.values for record in sample if record.values is not None)
     if not kinds:
-        raise UserError(f"{where} holds no rows; expected a JSON object a line, a JSON list of objects, or a table.")
+        first = f" ({sample[0].source}: {sample[0].detail})" if sample else ""
+        raise UserError(
+            f"{where} holds no rows; expected a JSON object a line, a JSON list of objects, or a table{first}"
+        )
     return find_layout(kinds, options, where)
 
 
 def _records(file: Path, root: Path) -> Iterator[Record]:
     """The records of one file, with sources such as ``train/metadata.csv:12``."""
     name, base = file.relative_to(root).as_posix(), str(file.parent.absolute())
-    reader = _read_csv if file.suffix.lower() in (".csv", ".tsv") else _read_json
-    for number, values in reader(file):
-        yield Record(f"{name}:{number}", base, values if isinstance(values, dict) else None)
-
-
-def _read_json(file: Path) -> Iterator[tuple[int, Any]]:
-    """(number from 1, value) of each line, or of each item when the file is one list; None for a broken line."""
-    with open(file, "rb") as stream:
-        start = stream.read(256).decode("utf-8-sig", errors="replace").lstrip()
-    return _read_json_list(file) if start.startswith("[") else _read_json_lines(file)
-
-
-def _read_json_lines(file: Path) -> Iterator[tuple[int, Any]]:
-    with open(file, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if line.strip():
-                yield number, _parse(line)
-
-
-def _parse(line: bytes) -> Any:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested without end
-        return None
-
-
-def _read_json_list(file: Path) -> Iterator[tuple[int, Any]]:
-    """Items one at a time: the file's text is held in memory, its objects are not."""
-    decoder = json.JSONDecoder()
-    text = _decoded(file)
-    position, number = text.index("[") + 1, 0
-    while True:
-        position = _after(text, position)
-        if text[position : position + 1] == "]":
-            return
-        number += 1
-        try:
-            value, position = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{file}: item {number} of the list is not JSON: {error}") from error
-        yield number, value
-
-
-def _after(text: str, position: int) -> int:
-    match = _BETWEEN_ITEMS.match(text, position)
-    return match.end() if match else position
-
-
-def _decoded(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8: {error.reason} at byte {error.start}; convert it to UTF-8.") from error
-
-
-def _read_csv(file: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
-    """(number of a row's first line, cells as text); None for a row with more cells than the header."""
-    csv.field_size_limit(2**31 - 1)  # a page of HTML is longer than the 131,072 characters of the default
-    with open(file, encoding="utf-8-sig", newline="") as stream:
-        lines = csv.reader(stream, delimiter=_delimiter(file))
-        try:
-            header = next(lines, [])
-            number = lines.line_num + 1
-            for cells in lines:
-                if cells:
-                    yield number, dict(zip(header, cells, strict=False)) if len(cells) <= len(header) else None
-                number = lines.line_num + 1
-        except UnicodeDecodeError as error:
-            raise UserError(f"{file} is not UTF-8: {error.reason}; convert it to UTF-8.") from error
-        except csv.Error as error:
-            raise UserError(f"{file}:{lines.line_num}: {error}") from error
-
-
-def _delimiter(file: Path) -> str:
-    """Tab for .tsv; for .csv the comma, or what the header has when it has no comma."""
-    if file.suffix.lower() == ".tsv":
-        return "\t"
-    with open(file, encoding="utf-8-sig", errors="replace", newline="") as stream:
-        header = stream.readline()
-    return next((mark for mark in ",;\t" if mark in header), ",")
+        for number, values, problem in _READERS[file.suffix.lower()](file):
+            yield Record(f"{name}:{number}", base, None if problem else values, problem)
+    except UnicodeError as error:
+        raise UserError(f"{file} cannot be decoded: {error}; convert it to UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.collate import VLMDataCollator
+from ..folders import SUSPECTS_FILE
 from ..inputs.prompt import IGNORED, PromptRenderer
 from ..metrics import Reading
+from ..ranks import gather, my_share
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-SUSPECTS_FILE = "suspects.jsonl"
 
 
 @dataclass(frozen=True)
@@ -50,26 +50,21 @@ def find_suspects(
     """All N samples, the most suspect label first; without those whose image cannot be read.
 
     Args:
-        samples: N samples in the form of ``format_for_vlm``.
+        samples: N rows of :class:`~..data.splits.Splits`.
         readings: what the model read of them, in the same order.
 
     Returns:
         The same list on every rank; under torchrun each rank looks at a share.
     """
-    from accelerate import PartialState
-    from accelerate.utils import gather_object
-
-    state = PartialState()
-    collator = VLMDataCollator(renderer.processor, renderer.prompt_format)
+    collator = VLMDataCollator(renderer)
     read = [index for index, reading in enumerate(readings) if reading.stopped is not None]
-    mine = read[state.process_index :: state.num_processes]
+    mine = my_share(read)
     found: list[Suspect] = []
     for start in range(0, len(mine), batch_size):
         chosen = mine[start : start + batch_size]
         doubts = worst_tokens(model, collator([samples[index] for index in chosen]))
         found += [_suspect(readings[index], *doubt, renderer) for index, doubt in zip(chosen, doubts, strict=True)]
-    everybodys = gather_object(found) if state.num_processes > 1 else found
-    return sorted(everybodys, key=lambda suspect: (suspect.score, suspect.id))
+    return sorted(gather(found), key=lambda suspect: (suspect.score, suspect.id))
 
 
 def worst_tokens(model: Any, batch: Mapping[str, Any]) -> Iterable[tuple[float, list[int], int]]:
@@ -108,5 +103,5 @@ def _suspect(reading: Reading, score: float, tokens: list[int], worst: int, rend
 def write_suspects(suspects: Iterable[Suspect], directory: Path) -> Path:
     """Write ``suspects.jsonl``, the most suspect first."""
     file = directory / SUSPECTS_FILE
-    file.write_text("".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in suspects))
+    file.write_text("".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in suspects), encoding="utf-8")
     return file

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from ..args import ReportArguments
 from ..errors import UserError
+from ..folders import BASE_READINGS, REPORT_FILE, TUNED_READINGS
 from ..metrics import ScoringSettings, compare, score_with_tables
-from .inputs import BASE_FILE, TUNED_FILE, ReadingFile, RunFacts, read_evaluation, read_readings, read_run
-from .page import Report, System, render
+from .contents import Report, System
+from .page import render
+from .run_files import ReadingFile, RunFacts, check_is_run, read_evaluation, read_readings, read_run, read_run_readings
 
 logger = logging.getLogger(__name__)
 
-REPORT_FILE = "report.html"
 MAX_SAMPLES = 10_000
 
 __all__ = ["MAX_SAMPLES", "REPORT_FILE", "build_report", "build_report_of_files", "report"]
@@ -25,19 +26,19 @@ def build_report(
     """Write the report of a training run and return its path, ``RUN/report.html`` unless ``output`` is given.
 
     Args:
-        run: holds ``evaluation/tuned.jsonl``, and where there are such, ``evaluation/base.jsonl``, ``summary.json``,
-            ``trainer_state.json``, ``set_aside.jsonl`` and ``suspects.jsonl``.
+        run: holds, where there are such, ``evaluation/tuned.jsonl`` and ``base.jsonl``, ``summary.json``,
+            ``trainer_state.json``, ``set_aside.jsonl`` and ``suspects.jsonl``. Without readings of the tuned model
+            the page says so, shows what there is, and says how to get them.
         max_samples: rows of the samples table, the worst ones; the figures are of all samples.
 
     Raises:
-        UserError: a file cannot be used, or base and tuned are not of the same samples.
+        UserError: no run has written to the folder, a file cannot be used, or base and tuned are not of the same
+            samples.
     """
     run = Path(run)
-    tuned, base = run / TUNED_FILE, run / BASE_FILE
-    if not tuned.is_file():
-        raise UserError(f"{run} has no {TUNED_FILE}; expected the folder of a finished training run")
-    found = (read_readings(base) if base.is_file() else None, read_readings(tuned))
-    return _write(found, read_run(run), Path(output or run / REPORT_FILE), settings, max_samples)
+    check_is_run(run)
+    base, tuned = (read_run_readings(run, name) for name in (BASE_READINGS, TUNED_READINGS))
+    return _write((base, tuned), read_run(run), Path(output or run / REPORT_FILE), settings, max_samples)
 
 
 def build_report_of_files(
@@ -79,23 +80,34 @@ def report(args: ReportArguments) -> int:
 
 
 def _write(
-    found: tuple[ReadingFile | None, ReadingFile],
+    found: tuple[ReadingFile | None, ReadingFile | None],
     facts: RunFacts,
     output: Path,
     settings: ScoringSettings | None,
     max_samples: int,
 ) -> Path:
-    base, tuned = found
-    tuned_scores = score_with_tables(tuned.readings, settings)
-    systems = [System("tuned", "Tuned" if base else "Reading", tuned_scores)]
-    comparison = None
-    if base:
-        systems.insert(0, System("base", "Base", score_with_tables(base.readings, settings)))
-        comparison = compare(systems[0].scores, tuned_scores)
-    page = render(Report(systems, comparison, facts, tuned.folder, max_samples))
+    page = render(_contents(found, facts, settings, max_samples))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the report: {error}") from error
     return output
+
+
+def _contents(
+    found: tuple[ReadingFile | None, ReadingFile | None],
+    facts: RunFacts,
+    settings: ScoringSettings | None,
+    max_samples: int,
+) -> Report:
+    """Score what was read, and compare where both were."""
+    names = ("Base", "Tuned" if found[0] else "Reading")
+    systems = [
+        System(key, name, score_with_tables(file.readings, settings))
+        for key, name, file in zip(("base", "tuned"), names, found, strict=True)
+        if file
+    ]
+    comparison = compare(systems[0].scores, systems[1].scores) if len(systems) > 1 else None
+    folder = next((file.folder for file in reversed(found) if file), facts.folder)
+    return Report(systems, comparison, facts, folder, max_samples)

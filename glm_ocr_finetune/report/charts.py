@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 420, 230
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 44
+WIDTH, HEIGHT = 420, 244
+LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 62
 PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 MAX_DOTS = 40
+DIGIT_WIDTH = 8
 
 Point = tuple[float, float]
 Format = Callable[[float], str]
@@ -45,7 +46,7 @@ def line_chart(
         return LEFT + share * PLOT_WIDTH, _height(point[1], top_ticks[-1])
 
     parts = [_grid(top_ticks, y_format), _axis_title(x_label)]
-    parts += [_text(place((x, 0))[0], HEIGHT - BOTTOM + 16, plain(x), "middle") for x in x_ticks]
+    parts += [_text(place((x, 0))[0], HEIGHT - BOTTOM + 18, plain(x), "middle") for x in x_ticks]
     if level is not None:
         y = _height(level, top_ticks[-1])
         parts.append(Markup('<path class="level" d="M{} {:.1f}h{}"/>').format(LEFT, y, PLOT_WIDTH))
@@ -112,9 +113,14 @@ def _grid(values: Sequence[float], y_format: Format) -> Markup:
 
 
 def _bin_labels(bins: Sequence[str]) -> Markup:
+    """The names of bins below the axis; ranges take two lines where one is too narrow for any of them."""
     slot = PLOT_WIDTH / len(bins)
+    narrow = max(map(len, bins)) * DIGIT_WIDTH > slot
+    lines = [label.replace("–", "–\n", 1).split("\n") if narrow else [label] for label in bins]
     return Markup("").join(
-        _text(LEFT + slot * (i + 0.5), HEIGHT - BOTTOM + 16, label, "middle") for i, label in enumerate(bins)
+        _text(LEFT + slot * (i + 0.5), HEIGHT - BOTTOM + 18 + 15 * number, line, "middle")
+        for i, label in enumerate(lines)
+        for number, line in enumerate(label)
     )
 
 

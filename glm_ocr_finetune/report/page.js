@@ -21,13 +21,104 @@ const watcher = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "300px" });
 
-function picture(row, tallest) {
-  const { width, height } = row.picture;
-  const image = make("img", { className: "thumb", alt: "", picture: row.picture });
-  image.style.width = `${Math.round(width * Math.min(1, tallest / height))}px`;
+/** Whether a picture is a line of text: it then has the whole width of the page above its row. */
+const isLine = ({ picture }) => picture && picture.width >= 3 * picture.height && picture.height <= 200;
+
+/** A picture that is at most as large as its file, and never narrower than ``least`` pixels, if need be by scrolling. */
+function picture({ picture: { width, height, uri } }, least) {
+  const image = make("img", { className: "thumb", alt: "", picture: { uri } });
+  image.style.width = `min(${width}px, max(100%, ${least}px))`;
   image.style.aspectRatio = `${width} / ${height}`;
   watcher.observe(image);
-  return image;
+  return make("div", { className: "picture" }, image);
+}
+
+const linePicture = (row) => picture(row, Math.round(28 * row.picture.width / row.picture.height));
+const pagePicture = (row) => picture(row, 760);
+
+function smallPicture(row) {
+  const { width, height } = row.picture;
+  const box = picture(row, 0);
+  box.firstChild.style.width = `min(${Math.round(width * Math.min(1, 180 / height))}px, 100%)`;
+  return box;
+}
+
+/** The tables of a text that are not inside another one, parsed into a document of their own that runs and loads nothing. */
+function tablesIn(text) {
+  if (!/<table\b/i.test(text)) return [];
+  const tables = new DOMParser().parseFromString(text, "text/html").querySelectorAll("table");
+  return [...tables].filter((table) => !table.parentElement.closest("table"));
+}
+
+const shownText = (text) => {
+  const tables = tablesIn(text);
+  if (!tables.length) return text;
+  return tables.map((table) => [...table.rows].slice(0, 8).map((row) => [...row.cells].map((cell) => cell.textContent.trim()).join(" | ")).join("\n")).join("\n\n");
+};
+
+const MAX_ROWS = 400;
+const INLINE = new Set(["B", "STRONG", "I", "EM", "U", "S", "SUB", "SUP", "BR"]);
+const UNSHOWN = new Set(["SCRIPT", "STYLE", "TEMPLATE"]);
+
+/** Copy text, and of its markup only what cannot do anything: bold, italic, raised, lowered, line breaks. */
+function copyText(from, to) {
+  for (const node of from.childNodes) {
+    if (node.nodeType === Node.TEXT_NODE) to.append(node.data);
+    else if (node.nodeType === Node.ELEMENT_NODE && !UNSHOWN.has(node.tagName)) {
+      const target = INLINE.has(node.tagName) ? to.appendChild(document.createElement(node.tagName)) : to;
+      copyText(node, target);
+    }
+  }
+}
+
+const plain = (cell) => cell.textContent.normalize("NFC").replace(/\s+/g, " ").trim();
+
+/** For each row of cell texts the row of the other table that stands for it, in order, so that most cells agree. */
+function pairRows(rows, others) {
+  const agree = (row, other) => row.filter((text, k) => text === other[k]).length;
+  const best = [new Array(others.length + 1).fill(0)];
+  rows.forEach((row, i) => {
+    best.push([0]);
+    others.forEach((other, j) => best[i + 1].push(Math.max(best[i][j + 1], best[i + 1][j], best[i][j] + agree(row, other))));
+  });
+  const pairs = new Map();
+  for (let i = rows.length, j = others.length; i && j;) {
+    if (best[i][j] === best[i - 1][j]) i--;
+    else if (best[i][j] === best[i][j - 1]) j--;
+    else pairs.set(--i, others[--j]);
+  }
+  return pairs;
+}
+
+/** A table drawn anew from the cells, texts and spans of a parsed one; cells that the other has not are marked. */
+function drawTable(parsed, other) {
+  const drawn = make("table", { className: "drawn" });
+  const [rows, others] = [parsed, other].map((table) => [...(table?.rows ?? [])].slice(0, MAX_ROWS).map((row) => [...row.cells].map(plain)));
+  const pairs = other && pairRows(rows, others);
+  rows.forEach((texts, i) => {
+    const line = drawn.appendChild(make("tr"));
+    texts.forEach((text, j) => {
+      const cell = parsed.rows[i].cells[j];
+      const copy = make(cell.tagName === "TH" ? "th" : "td", { colSpan: Math.min(cell.colSpan, 100), rowSpan: Math.min(cell.rowSpan, MAX_ROWS), dir: "auto" });
+      copyText(cell, copy);
+      copy.classList.toggle("differs", Boolean(pairs && pairs.get(i)?.[j] !== text));
+      line.append(copy);
+    });
+  });
+  if (parsed.rows.length > MAX_ROWS) drawn.append(make("caption", { textContent: `${parsed.rows.length - MAX_ROWS} more rows are not shown` }));
+  return drawn;
+}
+
+/** Truth and readings as tables beside each other, each reading with its TEDS; null where neither holds a table. */
+function tableComparison(row, systems, truthName) {
+  const truths = tablesIn(row.truth);
+  const readings = row.readings.map((reading) => tablesIn(reading.text));
+  if (!truths.length && !readings.some((tables) => tables.length)) return null;
+  const side = (name, note, tables, others) => make("section", { className: "side" }, make("h3", { textContent: name }, ...(note ? [make("small", { textContent: note })] : [])),
+    make("div", { className: "drawing", tabIndex: 0 }, ...(tables.length ? tables.map((table, i) => drawTable(table, others?.[i])) : [make("p", { className: "blank", textContent: "no table" })])));
+  const figures = ({ teds, structure, table_note }) => table_note ?? (teds == null ? "" : `TEDS ${percent(teds)}, structure ${percent(structure)}`);
+  return make("div", { className: "sides" }, side(truthName, "", truths),
+    ...row.readings.map((reading, i) => side(systems[i], figures(reading), readings[i], truths)));
 }
 
 /** The columns of one table: how to sort by each and what its cell shows. */
@@ -39,6 +130,8 @@ function columnsOf({ systems, rows, truth }) {
   const cer = (i) => number(several ? `${systems[i]} CER` : "CER", (row) => row.readings[i].cer, percent);
   const columns = [{ name: "Sample", kind: "sample", key: (row) => row.id }, text(truth, (row) => row.truth)];
   systems.forEach((name, i) => columns.push(text(name, (row) => row.readings[i].text)));
+  const teds = (i) => number(several ? `${systems[i]} TEDS` : "TEDS", (row) => row.readings[i].teds, percent);
+  if (rows.some((row) => row.readings.some((reading) => "teds" in reading))) systems.forEach((_, i) => columns.push(teds(i)));
   if ("score" in (rows[0] ?? {})) columns.push(number("Trust", (row) => row.score, trust));
   else systems.forEach((_, i) => columns.push(cer(i)));
   if (several) columns.push(number("Change", (row) => row.readings[last].cer - row.readings[0].cer, signed, true));
@@ -46,7 +139,7 @@ function columnsOf({ systems, rows, truth }) {
 }
 
 function textCell(value) {
-  return make("td", { className: "text", dir: "auto" }, value ? make("div", { dir: "auto", textContent: value }) : make("span", { className: "blank", textContent: "empty" }));
+  return make("td", { className: "text", dir: "auto" }, value ? make("div", { dir: "auto", textContent: shownText(value) }) : make("span", { className: "blank", textContent: "empty" }));
 }
 
 function numberCell(value, shown, tone) {
@@ -82,9 +175,12 @@ function difference(row, reading, name, truthName) {
 
 function detailRow(row, { systems, columns, truth }) {
   const cell = make("td", { colSpan: columns.length });
-  if (row.picture) cell.append(picture(row, 420));
-  row.readings.forEach((reading, i) => cell.append(difference(row, reading, systems[i], truth)));
-  cell.append(make("p", { className: "legend" }, make("del", { textContent: "struck" }), " was not read so; ",
+  if (row.picture && !isLine(row)) cell.append(pagePicture(row));
+  const tables = tableComparison(row, systems, truth);
+  const texts = tables ? make("details", {}, make("summary", { textContent: "Difference of the HTML, character by character" })) : cell;
+  if (tables) cell.append(tables, make("p", { className: "legend", textContent: "Tinted cells are not as the truth has them." }), texts);
+  row.readings.forEach((reading, i) => texts.append(difference(row, reading, systems[i], truth)));
+  texts.append(make("p", { className: "legend" }, make("del", { textContent: "struck" }), " was not read so; ",
     make("ins", { textContent: "underlined" }), " was read instead. Texts are shown as they are scored."));
   return make("tr", { className: "detail" }, cell);
 }
@@ -94,6 +190,7 @@ class Browser {
   constructor(root) {
     const table = JSON.parse(document.getElementById(root.dataset.table).textContent);
     Object.assign(this, table, { root, columns: columnsOf(table), page: 0, sort: null, examples: null });
+    root.querySelector("table").classList.toggle("slim", !table.rows.some((row) => row.picture && !isLine(row)));
     this.pressed = new Set();
     this.filters = this.makeFilters();
     this.input = root.querySelector("input");
@@ -191,7 +288,7 @@ class Browser {
     const rows = this.chosen();
     const start = this.page * PAGE;
     const visible = rows.slice(start, start + PAGE);
-    this.root.querySelector("tbody").replaceChildren(...visible.map((row) => this.rowElement(row)));
+    this.root.querySelector("tbody").replaceChildren(...visible.flatMap((row) => this.rowElements(row)));
     this.root.querySelector(".pager").hidden = rows.length <= PAGE;
     this.root.querySelector(".previous").disabled = start === 0;
     this.root.querySelector(".next").disabled = start + PAGE >= rows.length;
@@ -210,14 +307,16 @@ class Browser {
     status.append(" (examples of one confusion; ", clear, ")");
   }
 
-  rowElement(row) {
+  /** The row of a sample, below its picture where that is a line of text. */
+  rowElements(row) {
     const element = make("tr");
     for (const column of this.columns) {
       const cell = column.cell ? column.cell(row) : this.sampleCell(row, element);
       if (column.cell) cell.dataset.label = column.name;
       element.append(cell);
     }
-    return element;
+    if (!isLine(row)) return [element];
+    return [make("tr", { className: "strip" }, make("td", { colSpan: this.columns.length }, linePicture(row))), element];
   }
 
   sampleCell(row, element) {
@@ -225,10 +324,11 @@ class Browser {
     const button = make("button", { type: "button", className: "expand", textContent: row.id, ariaExpanded: "false" });
     button.addEventListener("click", () => this.toggle(row, element, button));
     const cell = make("td", { className: "sample" });
-    if (row.picture) cell.append(picture(row, 150));
+    if (row.picture && !isLine(row)) cell.append(smallPicture(row));
     cell.append(button);
     const place = row.picture ? row.source : [row.source, row.image].filter(Boolean).join(" · ");
     for (const text of [place, row.note]) if (text) cell.append(make("span", { className: "meta", textContent: text }));
+    if (last.table_note) cell.append(make("span", { className: "meta", textContent: `Table ${last.table_note}` }));
     for (const [flag, name] of [["cut", "did not stop"], ["loops", "loops"]]) if (last[flag]) cell.append(make("span", { className: "tag", textContent: name }));
     return cell;
   }

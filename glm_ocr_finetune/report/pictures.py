@@ -8,8 +8,11 @@ from io import BytesIO
 from pathlib import Path
 
 from ..inputs.images import ImageError, open_upright
+from ..inputs.regions import Region
 
-MAX_WIDTH, MAX_HEIGHT = 640, 420
+# Wide enough for the page; a line that is wider yet keeps a height at which it can be read, and is scrolled.
+MAX_WIDTH, MAX_HEIGHT = 1200, 1400
+LINE_HEIGHT, LINE_WIDTH = 48, 4000
 QUALITY = 55
 MAX_PICTURES = 2000
 
@@ -31,12 +34,15 @@ class Album:
     count: int = 0
     unreadable: list[str] = field(default_factory=list)
 
-    def picture(self, folder: Path, image: str | None) -> Picture | None:
-        """The picture of one sample; None without an image, for one that cannot be read, or when the budget is used."""
+    def picture(self, folder: Path, image: str | None, region: Region | None = None) -> Picture | None:
+        """The picture of a sample, or of the region of it that was read.
+
+        None without an image, for one that cannot be read, or when the budget is used.
+        """
         if not image or self.budget <= 0 or self.count >= MAX_PICTURES:
             return None
         try:
-            made = _thumbnail(folder / image)
+            made = _thumbnail(folder / image, region)
         except ImageError as error:
             self.unreadable.append(f"{image} ({error.reason.replace('_', ' ')})")
             return None
@@ -45,9 +51,14 @@ class Album:
         return made
 
 
-def _thumbnail(path: Path) -> Picture:
-    image = open_upright(path)
-    image.thumbnail((MAX_WIDTH, MAX_HEIGHT))
+def _thumbnail(path: Path, region: Region | None) -> Picture:
+    image = open_upright({"bytes": None, "path": str(path), "region": region})
+    image.thumbnail(_bounds(*image.size))
     stream = BytesIO()
     image.save(stream, "WEBP", quality=QUALITY, method=4)
     return Picture("data:image/webp;base64," + b64encode(stream.getvalue()).decode("ascii"), *image.size)
+
+
+def _bounds(width: int, height: int) -> tuple[int, int]:
+    """The largest width and height that a picture may have."""
+    return (LINE_WIDTH, LINE_HEIGHT) if height * MAX_WIDTH < LINE_HEIGHT * width else (MAX_WIDTH, MAX_HEIGHT)

@@ -9,12 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..metrics import Reading, ScoringSettings, alignment, normalise_text
+from ..metrics import Reading, ScoringSettings, TableScores, alignment, normalise_text
 from ..metrics.normalisation import fold_text
 from ..metrics.samples import SampleScore
 from .pictures import Album
 
 Row = dict[str, Any]
+TOO_LARGE = "far larger than the truth: TEDS counts as 0"
+LEFT_OUT = "truth too large to compare: left out of TEDS"
 _WHITE_SPACE = re.compile(r"\s+")
 
 
@@ -28,6 +30,15 @@ def sample_rows(systems: Sequence[Sequence[SampleScore]], settings: ScoringSetti
         yield _row(reading, [_scored(score, settings) for score in scores])
 
 
+def add_table_notes(rows: Iterable[Row], tables: Sequence[TableScores | None]) -> None:
+    """Say in each row why a reading's tables were not compared; one set of tables for each system."""
+    for number, found in enumerate(tables):
+        notes = dict.fromkeys(found.too_large, TOO_LARGE) | dict.fromkeys(found.not_scored, LEFT_OUT) if found else {}
+        for row in rows:
+            if row["id"] in notes:
+                row["readings"][number]["table_note"] = notes[row["id"]]
+
+
 def suspect_row(reading: Reading, score: float | None, doubted: str, settings: ScoringSettings) -> Row:
     """A row whose only system is what the model reads instead of the label."""
     row = _row(reading, [_compared(reading, settings)])
@@ -37,7 +48,7 @@ def suspect_row(reading: Reading, score: float | None, doubted: str, settings: S
 def add_pictures(rows: Iterable[Row], folder: Path, album: Album) -> None:
     """Give rows their pictures, in their order, as long as the album has room."""
     for row in rows:
-        picture = album.picture(folder, row["image"])
+        picture = album.picture(folder, row["image"], row.pop("region", None))
         if picture:
             row["picture"] = asdict(picture)
 
@@ -46,7 +57,8 @@ def within_budget(rows: Sequence[Row], budget: int) -> list[Row]:
     """The first rows that together take at most ``budget`` bytes in the page."""
     kept: list[Row] = []
     for row in rows:
-        budget -= len(embedded_json(row).encode("utf-8"))
+        shown = {name: value for name, value in row.items() if name != "region"}
+        budget -= len(embedded_json(shown).encode("utf-8"))
         if budget < 0:
             break
         kept.append(row)
@@ -64,18 +76,21 @@ def _row(reading: Reading, readings: list[Row]) -> Row:
         "id": reading.id,
         "source": reading.source or "",
         "image": reading.image or "",
+        "region": reading.region,
         "truth": reading.truth,
         "readings": readings,
     }
 
 
 def _scored(score: SampleScore, settings: ScoringSettings) -> Row:
-    behaviour = {
+    behaviour: Row = {
         "cer": round(score.character_error_rate, 5),
         "exact": score.exact,
         "loops": score.looping,
         "cut": score.reading.stopped is False,
     }
+    if score.table:
+        behaviour |= {"teds": round(score.table.teds, 5), "structure": round(score.table.teds_structure, 5)}
     return _compared(score.reading, settings) | behaviour
 
 

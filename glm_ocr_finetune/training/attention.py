@@ -56,9 +56,7 @@ def attend_by_sample(
     if attend and cu_seq_lens_q is not None and (dtype := computed_dtype(query)) in HALF:
         ends, longest = cu_seq_lens_q, max_length_q
         query, key, value = (tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value))
-        done = attend(
-            query, key, value, ends, ends, longest, longest, scale=scaling, window_size=CAUSAL, enable_gqa=True
-        )
+        done = attend(query, key, value, ends, ends, longest, longest, scale=scaling, window_size=CAUSAL)
         return done[None], None
     parts = (torch.split(tensor, sample_lengths, dim=2) for tensor in (query, key, value))
     rows = [
@@ -76,16 +74,28 @@ def computed_dtype(tensor: Tensor) -> torch.dtype:
 
 @functools.cache
 def variable_length_attention(device: torch.device) -> Callable[..., Any] | None:
-    """``torch.nn.attention.varlen.varlen_attn`` where this release of torch and the device have it.
+    """``torch.nn.attention.varlen.varlen_attn`` for fewer key heads than query heads; None where it cannot run.
 
-    Its kernels need a GPU of NVIDIA's Ampere generation (capability 8.0) or newer.
+    Its kernels need a GPU of NVIDIA's Ampere generation (capability 8.0) or newer. torch 2.10 has no causal window;
+    torch 2.11 has one, and wants as many key heads as query heads.
     """
     if device.type != "cuda" or torch.version.hip or torch.cuda.get_device_capability(device) < (8, 0):
         return None
-    from torch.nn.attention.varlen import varlen_attn
+    from torch.nn.attention import varlen
 
-    known = inspect.signature(varlen_attn).parameters
-    return varlen_attn if {"scale", "window_size", "enable_gqa"} <= known.keys() else None
+    known = inspect.signature(varlen.varlen_attn).parameters
+    if "enable_gqa" in known:
+        return functools.partial(varlen.varlen_attn, enable_gqa=True)
+    return functools.partial(_attend_repeated, varlen.varlen_attn) if {"scale", "window_size"} <= known.keys() else None
+
+
+def _attend_repeated(
+    attend: Callable[..., Any], query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+) -> Any:
+    """``attend`` with the heads of key and value, (L, key_heads, head_dim), repeated to those of the query."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = (tensor[:, :, None].expand(-1, -1, groups, -1).flatten(1, 2) for tensor in (key, value))
+    return attend(query, key, value, *args, **kwargs)
 
 
 def allow_rows_of_samples(language_model: Any) -> None:

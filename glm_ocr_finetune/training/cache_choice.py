@@ -41,8 +41,7 @@ def choose_cache(
     """The cache that ``--cache_vision_features`` asks for; ``auto`` decides by what it holds and saves."""
     visual = backbone_of(model).visual
     mode, why = decide(model.config, visual, splits, training_args)
-    if training_args.process_index == 0:
-        logger.info("image features: %s (%s)", "not cached" if mode == "off" else f"cached in {mode}", why)
+    logger.info("image features: %s (%s)", "not cached" if mode == "off" else f"cached in {mode}", why)
     if mode == "off":
         return None
     name = fingerprint(visual, processor)

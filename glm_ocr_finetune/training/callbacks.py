@@ -15,12 +15,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments as HfTrainingArguments
 
 from ..charts import draw_curves
+from ..folders import LOSS_CURVE_FILE
 from ..ranks import greatest
 from ..vision.encoder import VisionEncoder, backbone_of
 
 logger = logging.getLogger(__name__)
 
-CURVE_FILE = "loss.svg"
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # SIGUSR1 is Slurm's word before the time is over
 SAME_SIGNAL_S = 2.0  # a launcher passes on what the terminal has already sent to every process
 
@@ -110,7 +110,9 @@ class DrawLoss(TrainerCallback):
             "evaluation loss": [(row["step"], row["eval_loss"]) for row in state.log_history if "eval_loss" in row],
         }
         if any(curves.values()):
-            (Path(args.output_dir) / CURVE_FILE).write_text(draw_curves(curves, x_label="step", y_label="loss"))
+            (Path(args.output_dir) / LOSS_CURVE_FILE).write_text(
+                draw_curves(curves, x_label="step", y_label="loss"), encoding="utf-8"
+            )
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._draw(args, state)

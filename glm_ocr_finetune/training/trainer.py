@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,15 +19,16 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import seed_worker
 from trl import SFTTrainer
 
+from ..args import DEFAULT_PROMPT_FORMAT
 from ..data.batching import BatchPlan
 from ..data.collate import VLMDataCollator
 from ..errors import UserError
 from ..inputs.processor import save_processor
-from ..inputs.prompt import IGNORED
-from ..model.checkpoint import Sidecar, carried_mtp_tensors
+from ..inputs.prompt import IGNORED, PromptRenderer
+from ..model.checkpoint import Sidecar, carried_mtp_tensors, stored_as
 from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
-from ..training_args import TrainingArguments
+from ..training_args import TrainingArguments, one_line
 from ..vision.encoder import VisionEncoder, backbone_of, without_adapters
 from .callbacks import DrawLoss, ReleaseTower
 from .checkpoints import STATE_FILE, name_of, remove_older, written_whole
@@ -35,6 +36,7 @@ from .divergence import StopOnDivergence, refuse_broken_weights
 from .forward import replace_forward
 from .judge import Judge, logged_metrics
 from .loaders import EachOnce, Samples, in_order
+from .model_card import write_card
 from .run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class GlmOcrTrainer(SFTTrainer):
     is replaced by :func:`.forward.replace_forward`, whose :func:`.forward.score_labels` computes what is summed.
 
     Checkpoints on the way keep the fp32 weights, so that a run resumes exactly; what is written to ``output_dir``
-    at the end has the type of the base checkpoint (bf16), which is what it is served in.
+    at the end has the type of the base checkpoint (bf16), which is what it is served in; see :func:`.stored_as`.
 
     Args:
         encoder: gives the image features, the cached ones without work.
@@ -61,6 +63,8 @@ class GlmOcrTrainer(SFTTrainer):
         padding_free: lay the samples of a batch out as one row. TRL's argument of this name is another thing, which
             it refuses with images. It is off in ``args``, a copy of the given ones, as is ``save_total_limit``.
     """
+
+    data_name: str | None = None
 
     def __init__(
         self,
@@ -123,8 +127,8 @@ class GlmOcrTrainer(SFTTrainer):
             pin_memory=args.dataloader_pin_memory,
             persistent_workers=persistent,
             prefetch_factor=args.dataloader_prefetch_factor,
-            multiprocessing_context=args.dataloader_multiprocessing_context if workers else None,
-            in_order=args.dataloader_in_order,
+            multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None) if workers else None,
+            in_order=getattr(args, "dataloader_in_order", True),
             worker_init_fn=partial(seed_worker, num_workers=workers, rank=args.process_index),
         )
 
@@ -144,6 +148,8 @@ class GlmOcrTrainer(SFTTrainer):
             epoch=lambda: int(self.state.epoch or 0),
             rank=args.process_index,
             num_ranks=args.world_size,
+            shuffled=args.train_sampling_strategy != "sequential",
+            drop_last=args.dataloader_drop_last,
         )
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
@@ -282,7 +288,7 @@ class GlmOcrTrainer(SFTTrainer):
         dtype = None if adapter or not self._is_final(directory) else checkpoint_dtype(model)
         if not adapter and self.args.should_save:
             weights = dict(model.state_dict() if state_dict is None else state_dict)
-            state_dict = (cast(weights, dtype) if dtype else weights) | carried_mtp_tensors(model)
+            state_dict = (stored_as(weights, dtype, self.args.seed) if dtype else weights) | carried_mtp_tensors(model)
         super()._save(str(directory), state_dict)
         if not self.args.should_save:
             return
@@ -292,6 +298,11 @@ class GlmOcrTrainer(SFTTrainer):
         save_processor(self.processing_class, directory)
         if self.sidecar:
             self.sidecar.write(directory)
+        write_card(self, directory)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """The card of this package in the place of TRL's; called at each checkpoint and before a push to the hub."""
+        write_card(self, self.args.output_dir)
 
     def _is_final(self, directory: Path) -> bool:
         return directory.resolve() == Path(self.args.output_dir).resolve()
@@ -301,11 +312,6 @@ class GlmOcrTrainer(SFTTrainer):
         known = set(carried_mtp_tensors(self.accelerator.unwrap_model(self.model)))
         load_result.unexpected_keys[:] = [key for key in load_result.unexpected_keys if key not in known]
         super()._issue_warnings_after_load(load_result)
-
-
-def cast(weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The floating-point tensors of ``weights`` in ``dtype``, the others as they are."""
-    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
 
 
 def _correct_config(directory: Path, dtype: torch.dtype | None) -> None:
@@ -341,7 +347,7 @@ def create_trainer(
     train_dataset: Dataset,
     training_args: TrainingArguments,
     eval_dataset: Dataset | None = None,
-    prompt_format: str = "serve",
+    prompt_format: str = DEFAULT_PROMPT_FORMAT,
     collator: VLMDataCollator | None = None,
     lengths: np.ndarray | None = None,
     encoder: VisionEncoder | None = None,
@@ -354,7 +360,7 @@ def create_trainer(
     Args:
         model: from ``load_model``.
         processor: from ``load_model``.
-        train_dataset: samples as ``format_for_vlm`` yields them.
+        train_dataset: rows of :class:`~..data.splits.Splits`, or samples as ``format_for_vlm`` yields them.
         training_args: settled here as far as it is not yet.
         eval_dataset: samples to compute the evaluation loss on; without them evaluation is turned off.
         prompt_format: ``serve`` or ``no_think``.
@@ -369,21 +375,23 @@ def create_trainer(
     training_args.settle_learning_rate(hasattr(model, "peft_config"))
     if eval_dataset is None and training_args.eval_strategy != "no":
         training_args.without_evaluation("there is nothing to evaluate on")
-    collator = collator or VLMDataCollator(processor, prompt_format, training_args.max_length)
-    return GlmOcrTrainer(
-        model=model,
-        args=training_args,
-        data_collator=collator,
-        train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
-        processing_class=processor,
-        encoder=encoder or encoder_for(model, collator),
-        sample_lengths=lengths,
-        sidecar=sidecar,
-        judge=judge,
-        record=record,
-        padding_free=training_args.padding_free,
-    )
+    collator = collator or VLMDataCollator(PromptRenderer(processor, prompt_format), training_args.max_length)
+    collator.pad_to_multiple_of = training_args.pad_to_multiple_of or 1
+    with one_line({}):
+        return GlmOcrTrainer(
+            model=model,
+            args=training_args,
+            data_collator=collator,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processor,
+            encoder=encoder or encoder_for(model, collator),
+            sample_lengths=lengths,
+            sidecar=sidecar,
+            judge=judge,
+            record=record,
+            padding_free=training_args.padding_free,
+        )
 
 
 def encoder_for(model: Any, collator: VLMDataCollator) -> VisionEncoder:

@@ -20,7 +20,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..inputs.images import AnyImage, content_key
+from ..folders import kept_for_later
 from ..inputs.processor import PixelBudget
 
 if TYPE_CHECKING:
@@ -201,11 +201,10 @@ class VisionCache:
     store: FeatureStore
     refused: int = 0
 
-    def key(self, image: AnyImage, budget: PixelBudget) -> bytes:
-        """``KEY_BYTES`` bytes for an image within a budget. Raises ImageError for a missing file."""
-        digest = blake2b(f"{self.fingerprint} {budget.min_pixels} {budget.max_pixels} ".encode(), digest_size=KEY_BYTES)
-        digest.update(content_key(image))
-        return digest.digest()
+    def key(self, content: bytes, budget: PixelBudget) -> bytes:
+        """``KEY_BYTES`` bytes for the image with this content key within a budget."""
+        name = f"{self.fingerprint} {budget.min_pixels} {budget.max_pixels} ".encode()
+        return blake2b(name + content, digest_size=KEY_BYTES).digest()
 
     def get(self, key: bytes, num_tokens: int) -> torch.Tensor | None:
         """The features (num_tokens, hidden), or None where they are not there or not of that size."""
@@ -239,9 +238,8 @@ def fingerprint(visual: nn.Module, processor: Glm46VProcessor) -> str:
 
 
 def cache_home() -> Path:
-    """Where collections on disk are: ``$XDG_CACHE_HOME/glm-ocr-finetune/vision``."""
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return home / "glm-ocr-finetune" / "vision"
+    """Where collections on disk are."""
+    return kept_for_later("vision")
 
 
 SHARE_OF_FREE = 0.5  # of the free memory or disk, unless --vision_cache_gb says otherwise

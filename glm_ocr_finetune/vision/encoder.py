@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..inputs.geometry import PATCHES_PER_TOKEN
 from .cache import SHARE_OF_FREE, DiskStore, VisionCache, cache_home, fingerprint
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PATCHES_AT_A_TIME = 4_096  # the tower is fastest while what it works on stays near the processor
-PATCHES_PER_TOKEN = 4
 INPUTS = ("image_grid_thw", "pixel_values", "image_features", "is_cached", "image_keys")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..inputs.images import AnyImage, num_image_tokens, open_upright, read_size, smart_size
-from ..inputs.processor import FRAMES, PixelBudget
+from ..inputs.geometry import FRAMES, PATCH_SIDE, PATCHES_PER_TOKEN, PIXELS_PER_TOKEN
+from ..inputs.images import AnyImage, content_key, num_image_tokens, open_upright, read_size, smart_size
+from ..inputs.processor import PixelBudget
 from ..inputs.prompt import PromptRenderer
 from .cache import VisionCache
 
@@ -14,12 +15,6 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
     from transformers import Glm46VProcessor
-
-
-PATCH_SIZE = 14  # pixels on a side of what the tower takes in; 2 x 2 of them make an image token
-
-
-PIXELS_PER_TOKEN = 28 * 28
 
 
 SHRINK_FLOOR = 0.25  # an image keeps at least this share of its tokens: half the resolution in each direction
@@ -74,7 +69,7 @@ class Pixels:
 
     @property
     def num_tokens(self) -> int:
-        return int(self.grid_thw.prod()) // 4
+        return int(self.grid_thw.prod()) // PATCHES_PER_TOKEN
 
 
 def image_to_pixels(image: Image.Image, processor: Glm46VProcessor, budget: PixelBudget) -> Pixels:
@@ -84,26 +79,32 @@ def image_to_pixels(image: Image.Image, processor: Glm46VProcessor, budget: Pixe
     return Pixels(done["pixel_values"], done["image_grid_thw"])
 
 
-def look_up(image: AnyImage, processor: Glm46VProcessor, budget: PixelBudget, cache: VisionCache) -> Pixels:
-    """The cached features of an image, which is then not decoded; its pixels and its key where there are none."""
-    import torch
+def read_pixels(
+    image: AnyImage,
+    renderer: PromptRenderer,
+    cache: VisionCache | None = None,
+    budget: PixelBudget | None = None,
+    size: tuple[int, int] | None = None,
+    key: bytes | None = None,
+) -> Pixels:
+    """An image upright, resized and normalised, or its features where they are cached: then its file is not opened.
 
-    key = cache.key(image, budget)
-    height, width = smart_size(*read_size(image), budget.min_pixels, budget.max_pixels)
-    grid = torch.tensor([[1, height // PATCH_SIZE, width // PATCH_SIZE]])
-    features = cache.get(key, int(grid.prod()) // 4)
-    if features is not None:
-        return Pixels(None, grid, features, key)
-    return replace(image_to_pixels(open_upright(image), processor, budget), key=key)
-
-
-def read_pixels(image: AnyImage, renderer: PromptRenderer, cache: VisionCache | None = None) -> Pixels:
-    """An image upright, resized within the processor's budget and normalised, or its features where they are cached.
+    Args:
+        budget: the processor's when None.
+        size, key: (height, width) and content key, where they are known; else read from the file for the cache.
 
     Raises:
         ImageError: the image cannot be read.
     """
-    processor = renderer.processor
-    if cache:
-        return look_up(image, processor, PixelBudget.of(processor), cache)
-    return image_to_pixels(open_upright(image), processor, PixelBudget.of(processor))
+    import torch
+
+    budget = budget or PixelBudget.of(renderer.processor)
+    if not cache:
+        return image_to_pixels(open_upright(image), renderer.processor, budget)
+    name = cache.key(key or content_key(image), budget)
+    height, width = smart_size(*(size or read_size(image)), budget.min_pixels, budget.max_pixels)
+    grid = torch.tensor([[1, height // PATCH_SIDE, width // PATCH_SIDE]])
+    features = cache.get(name, int(grid.prod()) // PATCHES_PER_TOKEN)
+    if features is not None:
+        return Pixels(None, grid, features, name)
+    return replace(image_to_pixels(open_upright(image), renderer.processor, budget), key=name)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from glm_ocr_finetune.data.batching import BatchPlan
+from glm_ocr_finetune.errors import UserError
 
 LENGTHS = np.random.default_rng(0).integers(20, 400, 1003).astype(np.int32)
 
@@ -62,3 +63,21 @@ def test_tokens_are_kept_to_but_for_samples_that_are_longer_themselves() -> None
     sizes = [(len(batch), int(LENGTHS[batch].sum())) for batch in plan(tokens_per_batch=390)]
     assert all(tokens <= 390 or count == 1 for count, tokens in sizes)
     assert max(count for count, _ in sizes) > 3
+
+
+def test_without_shuffling_the_order_is_that_of_the_data_set_in_every_epoch() -> None:
+    assert list(chain(*plan(0, shuffled=False))) == list(range(len(LENGTHS)))
+    assert list(plan(0, shuffled=False)) == list(plan(1, shuffled=False))
+
+
+@pytest.mark.parametrize("how", [{}, {"by_length": True}, {"shuffled": False}], ids=str)
+def test_an_incomplete_last_batch_may_be_left_out(how: dict[str, object]) -> None:
+    batches = list(plan(drop_last=True, **how))
+    assert [len(batch) for batch in batches] == [4] * (len(LENGTHS) // 4)
+    assert len(batches) == len(plan(drop_last=True, **how))
+    assert len(set(chain(*batches))) == len(LENGTHS) // 4 * 4
+
+
+def test_leaving_out_the_only_batch_is_an_error() -> None:
+    with pytest.raises(UserError, match="--dataloader_drop_last leaves no batch: 1003 samples"):
+        plan(drop_last=True, batch_size=2000)

@@ -11,11 +11,11 @@ from drawing import draw_line
 from PIL import Image
 
 from glm_ocr_finetune.data.collate import VLMDataCollator
-from glm_ocr_finetune.data.splits import format_for_vlm
+from glm_ocr_finetune.data.samples import format_for_vlm
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.inputs.images import ImageError
 from glm_ocr_finetune.inputs.processor import PixelBudget, load_processor, set_pixel_budget
-from glm_ocr_finetune.inputs.prompt import IGNORED
+from glm_ocr_finetune.inputs.prompt import IGNORED, PromptRenderer
 from glm_ocr_finetune.vision.pixels import SHRINK_FLOOR, TooLong, fit_image
 
 BUDGET = PixelBudget(6272, 4816896)
@@ -27,7 +27,7 @@ def sample(text: str, size: tuple[int, int] = (140, 56), **more: Any) -> dict[st
 
 def test_batch_holds_what_the_processor_makes(processor: Any) -> None:
     """The whole batch equals the processor's own output for the same text, but for the labels."""
-    collator = VLMDataCollator(processor)
+    collator = VLMDataCollator(PromptRenderer(processor))
     samples = [sample("one"), sample("three", (200, 56))]
     batch = collator(samples)
     text = [collator.renderer.prompt_text("Text Recognition:") + answer + "<|user|>" for answer in ("one", "three")]
@@ -38,7 +38,7 @@ def test_batch_holds_what_the_processor_makes(processor: Any) -> None:
 
 
 def test_only_answer_and_stop_token_are_trained(processor: Any) -> None:
-    collator = VLMDataCollator(processor)
+    collator = VLMDataCollator(PromptRenderer(processor))
     batch = collator([sample("one"), sample("three")])
     for labels, ids, answer in zip(batch["labels"], batch["input_ids"], ("one", "three"), strict=True):
         trained = labels[labels != IGNORED].tolist()
@@ -50,7 +50,7 @@ def test_only_answer_and_stop_token_are_trained(processor: Any) -> None:
 
 
 def test_a_sample_s_own_prompt_wins(processor: Any) -> None:
-    collator = VLMDataCollator(processor)
+    collator = VLMDataCollator(PromptRenderer(processor))
     batch = collator([sample("x", prompt="Table Recognition:")])
     assert "Table Recognition:" in processor.tokenizer.decode(batch["input_ids"][0])
 
@@ -79,7 +79,7 @@ def test_text_alone_over_the_length_is_set_aside() -> None:
 
 
 def test_shrunk_batch_keeps_the_whole_label(processor: Any) -> None:
-    collator = VLMDataCollator(processor, max_length=130)
+    collator = VLMDataCollator(PromptRenderer(processor), max_length=130)
     label = "a label of some length"
     batch = collator([sample(label, (560, 280))])
     assert batch["input_ids"].shape[1] <= 130
@@ -94,7 +94,7 @@ def test_image_that_turns_out_unreadable_is_left_out_and_reported(processor: Any
     broken.write_bytes(broken.read_bytes()[:150])
     reported: list[tuple[str, str]] = []
     collator = VLMDataCollator(
-        processor, on_bad_image=lambda row, error: reported.append((row["source"], error.reason))
+        PromptRenderer(processor), on_bad_image=lambda row, error: reported.append((row["source"], error.reason))
     )
     bad = format_for_vlm({"image": {"bytes": None, "path": str(broken)}, "text": "x", "source": "rows:7"})
     assert collator([sample("fine"), bad])["input_ids"].shape[0] == 1
@@ -105,7 +105,7 @@ def test_image_that_turns_out_unreadable_is_left_out_and_reported(processor: Any
 def test_pixel_budget_bounds_the_image(tiny_random: Path) -> None:
     processor = load_processor(tiny_random, max_pixels=28 * 28 * 20)
     assert PixelBudget.of(processor) == PixelBudget(6272, 15680)
-    assert len(VLMDataCollator(processor)([sample("x", (560, 560))])["pixel_values"]) // 4 <= 20
+    assert len(VLMDataCollator(PromptRenderer(processor))([sample("x", (560, 560))])["pixel_values"]) // 4 <= 20
 
 
 @pytest.mark.parametrize(("least", "most"), [(0, 100), (100, 99), (None, 100), (-1, None)])
@@ -123,4 +123,4 @@ def test_label_zero_is_a_label_and_none_is_none() -> None:
 
 def test_image_too_thin(processor: Any) -> None:
     with pytest.raises(ImageError, match="2000"):
-        VLMDataCollator(processor).encode(sample("x", (2000, 1)))
+        VLMDataCollator(PromptRenderer(processor)).encode(sample("x", (2000, 1)))

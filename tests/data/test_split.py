@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from glm_ocr_finetune.data.split import split_rows
+from glm_ocr_finetune.data.split import joined, split_rows
 from glm_ocr_finetune.errors import UserError
 
 
@@ -74,3 +74,20 @@ def test_no_evaluation_side(rows: list[bytes], fraction: float) -> None:
 def test_fraction_out_of_range(fraction: float) -> None:
     with pytest.raises(UserError, match="--eval_split_size is"):
         split_rows(keys(3), fraction, 0)
+
+
+def test_rows_that_share_an_image_or_a_page_are_joined() -> None:
+    keys = [b"a", b"b", b"c", b"a", b"d", b"e"]
+    groups = ["page 1", "page 1", "page 2", "page 2", None, None]
+    found = joined(keys, groups)
+    assert len(set(found[:4])) == 1  # page 1 and page 2 hold the same image
+    assert len(set(found)) == 3
+    assert joined([b"x", b"y"], [None, None]) == [b"x", b"y"]
+
+
+def test_lines_of_a_page_stay_on_one_side() -> None:
+    keys = [bytes([number]) for number in range(60)]
+    groups = [f"page {number // 6}" for number in range(60)]
+    train, held_out = split_rows(joined(keys, groups), 0.2, seed=1)
+    assert not {groups[row] for row in train} & {groups[row] for row in held_out}
+    assert len(held_out) == 12

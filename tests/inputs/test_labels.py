@@ -7,7 +7,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from glm_ocr_finetune.inputs.labels import Label, clean_label, label_as_found
+from glm_ocr_finetune.inputs.labels import MAX_LABEL_CHARACTERS, Label, clean_label, label_as_found
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,8 @@ from glm_ocr_finetune.inputs.labels import Label, clean_label, label_as_found
         ("0", "0"),
         (np.int64(7), "7"),
         (Decimal("1.50"), "1.50"),
+        (10**400, "1" + "0" * 400),
+        ("x" + "\n" * 3000, "x"),
         ("  amber \n", "amber"),
         ("a\r\nb\rc\n\nd", "a\nb\nc\n\nd"),
         ("\u17a2\u200b\u0301 😀", "\u17a2\u200b\u0301 😀"),
@@ -35,6 +37,8 @@ def test_labels(value: object, text: str) -> None:
         ("", "empty_label"),
         (" \t\r\n\u3000", "empty_label"),
         (float("nan"), "empty_label"),
+        (Decimal("NaN"), "empty_label"),
+        (np.float32("nan"), "empty_label"),
         ("a\0b", "invalid_text"),
         ("a\ud800b", "invalid_text"),
         (["a"], "label_not_text"),
@@ -50,3 +54,13 @@ def test_no_labels(value: object, reason: str) -> None:
 def test_as_found_is_not_stripped() -> None:
     assert label_as_found(" a\r\n") == Label(text=" a\r\n")
     assert label_as_found(None) == Label()
+
+
+def test_numbers_too_long_to_print() -> None:
+    assert clean_label(10**5000) == Label(reason="label_too_long")
+
+
+def test_longest_label() -> None:
+    longest = "x" * MAX_LABEL_CHARACTERS
+    assert clean_label(longest) == Label(text=longest)
+    assert clean_label(longest + "x") == Label(reason="label_too_long")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.inputs.prompt import IGNORED, PromptRenderer, messages_for
@@ -23,6 +27,11 @@ class RecordedTokenizer:
     def __init__(self, special: dict[str, int]) -> None:
         self.known = {**{token: [id] for token, id in special.items()}, **REAL_TEXT_IDS}
         self.special = special
+        self.backend_tokenizer = Tokenizer(WordLevel({"Hello": 22519, "!": 33}, unk_token="!"))
+        self.backend_tokenizer.pre_tokenizer = Whitespace()
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return self.special
 
     def convert_tokens_to_ids(self, token: str) -> int:
         return self.special[token]
@@ -73,6 +82,38 @@ def test_special_tokens_in_a_label_stay_text(processor: Any) -> None:
     ids = renderer.answer_ids("a<|user|>b")
     assert ids.count(renderer.stop_token_id) == 1
     assert processor.tokenizer.decode(ids[:-1]) == "a<|user|>b"
+
+
+def test_every_control_token_in_a_label_stays_characters(processor: Any) -> None:
+    """Also those that the tokenizer does not call special, as ``<think>`` and ``<|image|>``."""
+    renderer = PromptRenderer(processor)
+    added = processor.tokenizer.get_added_vocab()
+    assert len(added) == 36
+    for name in added:
+        text = f"a {name} b\n{name}{name}"
+        ids = renderer.answer_ids(text)[:-1]
+        assert not set(ids) & set(added.values())
+        assert processor.tokenizer.decode(ids) == text
+
+
+def test_answers_without_control_tokens_are_what_the_tokenizer_makes(processor: Any) -> None:
+    renderer = PromptRenderer(processor)
+    for text in ("amber 10", "ἄνδρα μοι ἔννεπε", "ខ្មែរ", "é e\u0301", "two\n\nlines  ", "<think", "tab\t|>"):
+        ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert renderer.answer_ids(text) == [*ids, renderer.stop_token_id]
+
+
+def test_control_tokens_in_a_prompt_are_found(processor: Any) -> None:
+    renderer = PromptRenderer(processor)
+    assert renderer.control_token_in("Read this </think> now") == "</think>"
+    assert renderer.control_token_in("Text Recognition:") is None
+
+
+def test_fingerprints_tell_formats_apart_and_renderers_pickle(processor: Any) -> None:
+    renderer = PromptRenderer(processor)
+    again = pickle.loads(pickle.dumps(renderer))
+    assert again.encode("Text Recognition:", "x", 3) == renderer.encode("Text Recognition:", "x", 3)
+    assert again.fingerprint() == renderer.fingerprint() != PromptRenderer(processor, "no_think").fingerprint()
 
 
 def test_stop_token_is_trained_although_padding_is_its_kin(processor: Any) -> None:

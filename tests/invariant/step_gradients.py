@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
 from glm_ocr_finetune.data.collate import VLMDataCollator
-from glm_ocr_finetune.data.splits import format_for_vlm
+from glm_ocr_finetune.data.samples import format_for_vlm
 from glm_ocr_finetune.vision.cache import MemoryStore, VisionCache
 
 PER_STEP = 4

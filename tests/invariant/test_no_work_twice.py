@@ -17,7 +17,7 @@ from glm_ocr_finetune.args import DataArguments
 from glm_ocr_finetune.data.collate import VLMDataCollator
 from glm_ocr_finetune.data.splits import load_splits
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.inputs.images import open_upright
+from glm_ocr_finetune.inputs.images import content_key, open_upright
 from glm_ocr_finetune.inputs.processor import PixelBudget
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.training.cache_choice import choose_cache
@@ -57,7 +57,7 @@ def train(base: tuple[Any, Any], output: Path, steps: int = STEPS, **changes: An
     }
     arguments = TrainingArguments(**defaults | changes)
     cache = choose_cache(model, processor, splits, arguments)
-    collator = VLMDataCollator(processor, "serve", 2048, cache=cache)
+    collator = VLMDataCollator(PromptRenderer(processor), 2048, cache=cache)
     trainer = create_trainer(model, processor, splits.train, arguments, None, "serve", collator, splits.train_tokens)
     trainer.train()
     return trainer
@@ -261,10 +261,14 @@ class TestKeys:
         cache = VisionCache("name", MemoryStore(1e6))
         budget, smaller = PixelBudget(6272, 10**6), PixelBudget(6272, 10**5)
         other = {"bytes": image["bytes"] + b"0", "path": None}
-        keys = {cache.key(image, budget), cache.key(image, smaller), cache.key(other, budget)}
-        keys.add(VisionCache("another", MemoryStore(1e6)).key(image, budget))
+        keys = {
+            cache.key(content_key(image), budget),
+            cache.key(content_key(image), smaller),
+            cache.key(content_key(other), budget),
+        }
+        keys.add(VisionCache("another", MemoryStore(1e6)).key(content_key(image), budget))
         assert len(keys) == 4
-        assert cache.key(image, budget) == cache.key(dict(image), budget)
+        assert cache.key(content_key(image), budget) == cache.key(content_key(dict(image)), budget)
 
     def test_weights_and_processor(self, base: tuple[Any, Any]) -> None:
         visual, processor = copy.deepcopy(base[0].model.visual), copy.deepcopy(base[1])

@@ -96,7 +96,7 @@ def test_four_bit_lora_trains_every_layer_after_it_has_read(line_folder: Path, p
     from glm_ocr_finetune.data.collate import VLMDataCollator
 
     model, _ = load_model("tiny-random", use_lora=True, load_in_4bit=True)
-    batch = VLMDataCollator(processor)([samples(line_folder, processor)[0]])
+    batch = VLMDataCollator(PromptRenderer(processor))([samples(line_folder, processor)[0]])
     with torch.no_grad():
         model.eval()(**batch)
     model.train()(**batch).loss.backward()

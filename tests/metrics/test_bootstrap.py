@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.metrics import Reading, Scores, ScoringSettings, compare, score
+from glm_ocr_finetune.metrics import Comparison, Reading, Scores, ScoringSettings, compare, score
 
 
 def readings(error_rate: float, count: int = 200, per_document: int | None = None, seed: int = 0) -> list[Reading]:
@@ -117,7 +117,7 @@ def test_text_says_it_plainly() -> None:
     text = str(compare(score(base), with_predictions(base, 0.3, seed=1)))
     assert re.match(
         r"The tuned model reads WORSE than the base: corpus_cer 0\.\d+ -> 0\.\d+, difference \+0\.\d+, "
-        r"95 % interval \+0\.\d+ to \+0\.\d+, over 200 readings$",
+        r"95 % interval \+0\.\d+ to \+0\.\d+, over 200 readings\. Next: look at the samples that got worse ",
         text,
     )
 
@@ -144,11 +144,72 @@ def test_a_model_against_itself_shows_no_difference() -> None:
     assert decisive.verdict == "no difference shown"
 
 
-def test_five_readings_never_decide() -> None:
-    base = readings(0.9, count=5)
+@pytest.mark.parametrize("count", [1, 5])
+def test_few_readings_never_decide_and_that_is_said_first(count: int) -> None:
+    base = readings(0.9, count=count)
     comparison = compare(score(base), with_predictions(base, 0.0, seed=1))
     assert comparison.verdict == "no difference shown"
-    assert "no interval" in str(comparison)
+    said = f"Only {count} reading{'s' if count > 1 else ''}: too few to tell the tuned model from the base: corpus_cer"
+    assert str(comparison).startswith(said)
+    assert "Next: judge on 6 samples or more" in str(comparison)
+
+
+def paired(base: list[str], tuned: list[str], truth: str = "one two three four five") -> Comparison:
+    """Thirty readings of one truth on both sides: what the base wrote and what the tuned model wrote, in turn."""
+    sides = [
+        score([Reading(str(i), truth, texts[i % len(texts)], stopped=True) for i in range(30)])
+        for texts in (base, tuned)
+    ]
+    return compare(*sides)
+
+
+def test_a_convincing_verdict_has_no_more_to_say() -> None:
+    comparison = paired(["one two three"], ["one two three four five"])
+    assert comparison.convincing
+    assert comparison.headline == "The tuned model reads better than the base"
+    assert comparison.next_step is None
+    assert "Next" not in str(comparison)
+
+
+def test_better_is_not_usable() -> None:
+    comparison = paired(["one"], ["one two"])
+    assert comparison.better
+    assert not comparison.convincing
+    assert comparison.headline == "The tuned model reads better than the base, but not usable yet (CER 69.6 %)"
+    assert "Next: train on" in str(comparison)
+
+
+def test_what_contradicts_is_named_with_its_figures() -> None:
+    """Fewer wrong characters, but more wrong words, and loops where there were none."""
+    comparison = paired(
+        ["one two three four five and a very long end that none wrote"],
+        ["onee twoo threee fourr fivee", "one two three four five five five five five five"],
+    )
+    assert comparison.better
+    assert not comparison.usable
+    assert [one.metric.name for one in comparison.contradictions] == ["repetition_rate"]
+    assert comparison.headline.endswith(", but not usable yet (CER 65.2 %) and worse by loops")
+    assert "; loops 0.0000 -> 0.5000. Next: look at the samples that got worse" in str(comparison)
+
+
+def test_a_worse_model_is_said_to_be_better_where_it_is() -> None:
+    comparison = paired(["onee twoo threee fourr fivee"], ["one two three", "one two three five five five five"])
+    assert comparison.verdict == "worse"
+    assert comparison.headline == "The tuned model reads WORSE than the base, but better by WER and length"
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "step"),
+    [
+        (["one two three four five"], ["one two three four five"], "serve the base"),
+        (["one two three four fiv"], ["one two three four fi_e"], "three times the --learning_rate"),
+        (["x", "one two three four five"], ["one two three four five", "x"], "judge on more samples"),
+    ],
+)
+def test_no_difference_has_a_next_step_of_its_own(base: list[str], tuned: list[str], step: str) -> None:
+    comparison = paired(base, tuned)
+    assert comparison.verdict == "no difference shown"
+    assert step in str(comparison.next_step)
 
 
 def test_bad_comparisons() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from glm_ocr_finetune.metrics import Reading, cdm_input, latex_tokens, score_formulas
+from glm_ocr_finetune.metrics import Reading, latex_tokens, score, score_formula
 
 
 @pytest.mark.parametrize(
@@ -47,29 +47,38 @@ def test_other_print_gives_other_tokens(first: str, second: str) -> None:
     assert latex_tokens(first) != latex_tokens(second)
 
 
+FORMULAS = [
+    Reading("1", r"\alpha + b", r"$\beta + b$", prompt="Formula Recognition:"),
+    Reading("2", "x^2", "x^{2}", prompt="Formula Recognition:"),
+    Reading("3", "x", "", prompt="Formula Recognition:"),
+    Reading("4", "", "", prompt="Formula Recognition:"),
+]
+
+
 def test_distance_is_counted_in_tokens() -> None:
-    scores = score_formulas(
-        [
-            Reading("1", r"\alpha + b", r"$\beta + b$"),
-            Reading("2", "x^2", "x^{2}"),
-            Reading("3", "x", ""),
-            Reading("4", "", ""),
-        ]
-    )
-    assert [sample.normalized_edit_distance for sample in scores.samples] == [1 / 3, 0, 1, 0]
-    assert scores.normalized_edit_distance == pytest.approx((1 / 3 + 1) / 4)
-    assert scores.exact_match == 2 / 4
-    assert scores.count == 4
+    scores = [score_formula(reading) for reading in FORMULAS]
+    assert [one.normalized_edit_distance for one in scores] == [1 / 3, 0, 1, 0]
+    assert [one.exact for one in scores] == [False, True, False, True]
+    assert score(FORMULAS).values["formula_edit_distance"] == pytest.approx((1 / 3 + 1) / 4)
 
 
-def test_no_formulas_give_none() -> None:
-    assert score_formulas([]).normalized_edit_distance is None
-
-
-@pytest.mark.parametrize("text", ["{", "}", "}}{{", "\\", "$", "$$", "\\begin{", "", "{}{}", "\\cal", "{\\cal"])
-def test_broken_latex_does_not_raise(text: str) -> None:
-    latex_tokens(text)
-
-
-def test_cdm_input() -> None:
-    assert cdm_input([Reading("1", "a", "b")]) == [{"img_id": "1", "gt": "a", "pred": "b"}]
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("{", ["{"]),
+        ("}", ["}"]),
+        ("}}{{", ["}", "}", "{", "{"]),
+        ("\\", ["\\"]),
+        ("$", ["$"]),
+        ("$$", []),
+        ("\\begin{", [r"\begin", "{"]),
+        ("", []),
+        ("{}{}", ["{", "}", "{", "}"]),
+        ("\\cal", [r"\mathcal"]),
+        ("{\\cal", [r"\mathcal", "{"]),
+        ("x^{2", ["x", "^", "{", "2"]),
+        ("\\frac{a}{b", [r"\frac", "a", "{", "b"]),
+    ],
+)
+def test_broken_latex_is_cut_as_far_as_it_goes(text: str, tokens: list[str]) -> None:
+    assert latex_tokens(text) == tokens

@@ -12,9 +12,8 @@ import torch
 
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.model.loading import load_config
-from glm_ocr_finetune.parse import parse_train
+from glm_ocr_finetune.parse import parse_train, plan_size
 from glm_ocr_finetune.planning.memory import Batch, Estimate, Method, Saving, saved_bytes
-from glm_ocr_finetune.planning.propose import plan_size
 
 Run = Callable[..., tuple[int, str, str]]
 FROZEN = ("vision tower", "multi-modal projector")
@@ -104,7 +103,7 @@ def test_sizes(typed: str, size: int | None) -> None:
 
 @pytest.mark.parametrize("typed", ["8potatoes", "8", "GB", "0GB", "-8GB", "8MB"])
 def test_what_is_no_size_is_refused(typed: str) -> None:
-    with pytest.raises(UserError, match=f"--plan {typed} is no size of a GPU"):
+    with pytest.raises(UserError, match=f"--plan {typed} is not the size of a GPU"):
         plan_size(typed)
 
 
@@ -186,4 +185,4 @@ def test_a_gpu_that_is_too_small_is_told(line_folder: Path, run: Run) -> None:
 def test_a_bad_size_is_one_line(line_folder: Path, run: Run) -> None:
     code, _, err = run(*ARGUMENTS, "--dataset_name", line_folder, "--plan", "8potatoes")
     assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith("error: --plan 8potatoes is no size of a GPU")
+    assert err.startswith("error: --plan 8potatoes is not the size of a GPU")

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from shared_data import DATA, needs_shared
 
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.inputs.images import read_size
 from glm_ocr_finetune.readers import COLUMNS, PROBLEMS, list_splits, load_rows
 
 TEXTS = ["amber", "007", "NA", "two\nlines, and a comma"]
-SHARED = Path(__file__).parents[3] / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not on this machine")
 
 
 def records(image: str = "image", text: str = "text", prefix: str = "images/") -> list[dict[str, Any]]:
@@ -199,7 +198,8 @@ def test_numbers_are_labels_and_null_is_none(folder: Path) -> None:
     rows = [{"image": "images/0.png", "label": label} for label in labels]
     read = load_rows(str(write_lines(folder / "rows.jsonl", rows)), split="train")
     assert read["text"][:] == ["0", "12", "3.5", None, None, None, "text"]
-    assert read["problem"][:] == [None, None, None, None, "label_not_text", "label_not_text", None]
+    assert read["problem"][:] == [None, None, None, "empty_label", "label_not_text", "label_not_text", None]
+    assert read["detail"][:] == [None, None, None, None, "True", "['a']", None]
 
 
 def test_numbers_in_parquet_are_labels(folder: Path) -> None:
@@ -221,21 +221,25 @@ def test_bad_lines_are_rows_with_a_problem(folder: Path) -> None:
         "invalid_record",
         "invalid_record",
         "invalid_text",
-        None,
+        "invalid_text",
         "invalid_path",
         "invalid_record",
     ]
-    assert rows["text"][4] == "a\0b"
+    assert rows["detail"][1:3] == [
+        "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        "'[1]' is not an object",
+    ]
 
 
 def test_paths_stay_inside_the_data_set(folder: Path) -> None:
     secret = folder.parent / "secret.png"
     shutil.copy(folder / "images" / "0.png", secret)
     names = ["../secret.png", str(secret), "images/../../secret.png", "images/../images/0.png", "/etc/passwd"]
-    names += ["https://example.org/a.png", "file:///etc/passwd", "", "images/9.png"]
+    names += ["https://example.org/a.png", "file:///etc/passwd", "", "images/9.png", "//nowhere/at/all.png"]
     rows = [{"image": name, "text": "x"} for name in names]
     outside = "path_outside_data_set"
-    expected = [outside, outside, outside, None, outside, "image_is_url", "image_is_url", "no_image", "missing_image"]
+    expected = [outside, outside, outside, None, outside, "image_is_url", outside, "no_image"]
+    expected += ["missing_image", "missing_image"]
     path = write_lines(folder / "rows.jsonl", rows)
     assert load_rows(str(path), split="train")["problem"][:] == expected
     opened = load_rows(str(path), split="train", image_folder=str(folder.parent))
@@ -347,7 +351,9 @@ def test_sharegpt_looks_for_images_elsewhere_and_says_so(folder: Path, caplog: p
             rows = load_rows(str(path), split="train")
         assert rows["problem"][:] == [None] * 3
         assert rows["image"][1]["path"] == str(folder / "images" / "1.png")
-        assert [record.getMessage().startswith("3 images are not where") for record in caplog.records] == [True]
+        assert [
+            record.getMessage().startswith("3 image paths do not exist as written") for record in caplog.records
+        ] == [True]
 
 
 def test_one_file_name_for_two_images_is_ambiguous(folder: Path) -> None:
@@ -434,7 +440,9 @@ def test_class_ids_are_no_transcriptions(folder: Path) -> None:
 
 
 def test_images_alone_are_not_a_data_set(folder: Path) -> None:
-    with pytest.raises(UserError, match="holds nothing to read: expected metadata.csv"):
+    with pytest.raises(
+        UserError, match="holds nothing to read: 4 images, but no text beside any of them; expected metadata.csv"
+    ):
         load_rows(str(folder), split="train")
 
 
@@ -564,7 +572,7 @@ def test_rows_can_be_pickled(folder: Path) -> None:
     [("formulas-im2markup", 240), ("multiscript-lines-rapidocr", 12), ("page-xml-kraken", 2), ("receipts-sroie", 40)],
 )
 def test_shared_sets(name: str, count: int) -> None:
-    rows = load_rows(str(SHARED / name), split="train")
+    rows = load_rows(str(DATA / name), split="train")
     assert len(rows) == count
     assert set(rows["problem"]) == {None}
     assert all(rows["text"])
@@ -572,7 +580,7 @@ def test_shared_sets(name: str, count: int) -> None:
 
 @needs_shared
 def test_the_official_example() -> None:
-    folder = SHARED / "chemical-cosyn-glmocr"
+    folder = DATA / "chemical-cosyn-glmocr"
     chats = load_rows(str(folder / "sharegpt.json"), split="train").to_list()
     manifest = load_rows(str(folder), split="train").to_list()
     assert [row | {"source": ""} for row in chats] == [row | {"source": ""} for row in manifest]
@@ -583,7 +591,7 @@ def test_the_official_example() -> None:
 @needs_shared
 def test_kraken_pair(tmp_path: Path) -> None:
     for name in ("000236.png", "000236.gt.txt"):
-        shutil.copy(SHARED / "page-xml-kraken" / name, tmp_path)
+        shutil.copy(DATA / "page-xml-kraken" / name, tmp_path)
     row = load_rows(str(tmp_path), split="train")[0]
     assert row["text"].startswith("ܠܐ ܡܕܡ")
     assert row["source"] == "000236.gt.txt"

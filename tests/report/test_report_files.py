@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import HOSTILE, make_run, write_rows
+from PIL import Image
+from runs import HOSTILE, make_run, write_json, write_rows
 
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.metrics import Reading, ScoringSettings, score
+from glm_ocr_finetune.metrics import Reading, Scores, ScoringSettings, compare, score, tables
 from glm_ocr_finetune.report import build_report, build_report_of_files, page
 from glm_ocr_finetune.report.charts import ticks
+from glm_ocr_finetune.report.pictures import Album
 from glm_ocr_finetune.report.samples import embedded_json, sample_rows, within_budget
+from glm_ocr_finetune.report.verdict import verdict_alone, verdict_of
 
 
 def table(report: Path, name: str = "samples") -> Any:
@@ -81,9 +84,111 @@ def test_unusable_files_are_named(tmp_path: Path, name: str, content: str, messa
         build_report(run)
 
 
-def test_a_folder_without_readings_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected the folder of a finished training run"):
+def test_a_folder_of_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="neither readings nor a trainer_state.json; expected the --output_dir"):
         build_report(tmp_path)
+
+
+def test_a_probe_is_told_by_its_verdict(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    write_json(run / "summary.json", {"run": {"probe": {"verdict_text": "No difference", "base": {"corpus_cer": 1}}}})
+    text = build_report(run).read_text()
+    assert '<dt>probe</dt><dd dir="auto">No difference</dd>' in text
+
+
+def score_of(predictions: list[str], truth: str = "the quick brown fox") -> Scores:
+    return score([Reading(str(i), truth, text, stopped=True) for i, text in enumerate(predictions)])
+
+
+def test_the_verdict_says_what_limits_it_and_what_to_do() -> None:
+    base, tuned = (
+        score_of(["the brown cat and a long tail"] * 20),
+        score_of(["t h e q u i c k", "x the the the the"] * 10),
+    )
+    found = verdict_of(compare(base, tuned))
+    assert found.kind == "mixed"
+    assert "but not usable yet (CER" in found.headline
+    assert found.headline.endswith(" and worse by loops")
+    assert any(line.startswith("Ends in a loop 0.00 % → 50.00 %") for line in found.contradictions)
+    assert found.next_step
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "kind", "step"),
+    [
+        (["the quick"] * 9, ["the quick brown fox"] * 9, "better", None),
+        (["the quick brown fox"] * 9, ["the quick"] * 9, "worse", "--learning_rate"),
+        (["the quick"] * 9, ["the quick"] * 9, "open", "--num_train_epochs"),
+        (["the quick"] * 5, ["the quick brown fox"] * 5, "open", "--eval_samples"),
+    ],
+)
+def test_only_a_better_model_needs_no_next_step(base: list[str], tuned: list[str], kind: str, step: str | None) -> None:
+    found = verdict_of(compare(score_of(base), score_of(tuned)))
+    assert found.kind == kind
+    assert (found.next_step is None) == (step is None)
+    assert (step or "") in (found.next_step or "")
+
+
+def test_few_samples_are_said_first_with_and_without_a_base() -> None:
+    few, right = score_of(["the quick"] * 2), score_of(["the quick brown fox"] * 2)
+    assert verdict_of(compare(few, right)).headline.startswith("Only 2 readings: too few")
+    assert verdict_alone(few).headline.startswith("Only 2 samples, too few to judge by: 52.63 % of characters")
+    assert verdict_alone(score_of(["the quick brown f0x"] * 9)).headline == "5.26 % of characters are wrong"
+    assert "not usable yet" in verdict_alone(score_of(["the quick"] * 9)).headline
+
+
+def test_characters_are_not_told_from_each_other_where_alignment_is_chance(tmp_path: Path) -> None:
+    for name, reading in (("far", "zzzz zz z"), ("near", "the quikc brown fax")):
+        rows = [{"id": str(i), "text": "the quick brown fox", "prediction": reading} for i in range(8)]
+        write_rows(tmp_path / f"{name}.jsonl", rows)
+    pages = {
+        name: build_report_of_files(tmp_path / f"{name}.jsonl", None, tmp_path / f"{name}.html").read_text()
+        for name in ("far", "near")
+    }
+    assert "Not shown: at a mean CER of" in pages["far"]
+    assert 'data-examples="' not in pages["far"]
+    assert "Accuracy by script</h2>" not in pages["far"]
+    assert 'data-examples="' in pages["near"]
+    assert "Not shown" not in pages["near"]
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        ((220, 40), (220, 40)),
+        ((2400, 100), (1200, 50)),
+        ((6000, 100), (2880, 48)),
+        ((1240, 1754), (990, 1400)),
+        ((1000, 8000), (175, 1400)),
+    ],
+)
+def test_pictures_stay_large_enough_to_read(tmp_path: Path, size: tuple[int, int], shown: tuple[int, int]) -> None:
+    Image.new("L", size, 255).save(tmp_path / "a.png")
+    picture = Album(10**7).picture(tmp_path, "a.png")
+    assert picture
+    assert (picture.width, picture.height) == pytest.approx(shown, abs=1)
+
+
+def test_a_row_says_why_its_tables_were_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = ("<table>" + "<tr><td>a</td></tr>" * rows + "</table>" for rows in (1, 9))
+    monkeypatch.setattr(tables, "MAX_TRUTH_VISITS", 20)
+    monkeypatch.setattr(tables, "MAX_PAIR_VISITS", 80)
+    pairs = {"fine": (small, small), "loops": (small, large), "left out": (large, small)}
+    rows = [
+        {"id": name, "text": truth, "prediction": text, "prompt": "Table Recognition:"}
+        for name, (truth, text) in pairs.items()
+    ]
+    write_rows(tmp_path / "tuned.jsonl", rows)
+    page = build_report_of_files(tmp_path / "tuned.jsonl", None, tmp_path / "report.html")
+    found = {row["id"]: row["readings"][0] for row in table(page)["rows"]}
+    assert (found["fine"]["teds"], found["loops"]["teds"]) == (1, 0)
+    assert "teds" not in found["left out"]
+    assert "table_note" not in found["fine"]
+    assert "counts as 0" in found["loops"]["table_note"]
+    assert "left out" in found["left out"]["table_note"]
+    text = re.sub(r"<[^>]+>|\s+", " ", page.read_text())
+    assert re.search(r"Samples with a table +2 ", text)
+    assert re.search(r"counted as 0 +1 .*table too large +1 ", text)
 
 
 def test_rows_beyond_the_limit_are_counted_not_hidden(tmp_path: Path) -> None:
@@ -121,8 +226,8 @@ def test_tables_and_formulas_have_their_figures_where_they_were_asked_for(tmp_pa
     write_rows(tmp_path / "base.jsonl", [row | {"prediction": ""} for row in asked])
     report = build_report_of_files(tmp_path / "tuned.jsonl", tmp_path / "base.jsonl", tmp_path / "report.html")
     text = re.sub(r"<[^>]+>|\s+", " ", report.read_text())
-    assert re.search(r"Tables, TEDS +higher is better +0.00 % +100.00 % +\+100.00 pp", text)
-    assert re.search(r"Formulas, edit distance +lower is better +100.00 % +0.00 %", text)
+    assert re.search(r"Tables, TEDS&nbsp; ↑ +higher is better +0.00 % +100.00 % +\+100.00 pp", text)
+    assert re.search(r"Formulas, edit distance&nbsp; ↓ +lower is better +100.00 % +0.00 %", text)
     assert re.search(r"Tables read as none +1 +0 ", text)
     assert "Tables, TEDS" not in build_report(make_run(tmp_path / "run")).read_text()
 

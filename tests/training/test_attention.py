@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +27,7 @@ def row(dtype: torch.dtype = torch.float32, device: str = "cpu") -> list[torch.T
 
 def masked_softmax(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
     """The textbook formula over the whole row, with a mask of blocks."""
-    key, value = (tensor.repeat_interleave(HEADS // KEY_HEADS, dim=1) for tensor in (key, value))
+    key, value = (tensor.repeat_interleave(HEADS // tensor.shape[1], dim=1) for tensor in (key, value))
     sample = torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS))
     allowed = (sample[:, None] == sample[None]).tril()
     scores = (query @ key.transpose(2, 3) * scale).masked_fill(~allowed, -torch.inf)
@@ -45,9 +44,10 @@ def test_samples_do_not_see_each_other() -> None:
 def ampere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A GPU that is not there: enough for tensors without content."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    attention.variable_length_attention.cache_clear()
+    choice = attention.variable_length_attention
+    choice.cache_clear()
     yield
-    attention.variable_length_attention.cache_clear()
+    choice.cache_clear()
 
 
 @contextlib.contextmanager
@@ -72,24 +72,80 @@ def test_half_precision_on_a_gpu_takes_the_kernel_of_variable_length(ampere: Non
         assert found.dtype == torch.bfloat16
 
 
-def test_the_kernel_is_given_what_it_calls_tokens_heads_and_a_causal_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's documented arguments, answered by the formula: the layout in and out is right."""
-    from torch.nn.attention.varlen import varlen_attn
+def answered_by_the_formula(given: dict[str, Any]) -> torch.Tensor:
+    """What the kernel should find for torch's documented arguments, in its layout."""
+    assert given["window_size"] == (-1, 0)
+    assert torch.equal(given["cu_seq_q"], ENDS)
+    assert given["max_q"] == given["max_k"] == max(LENGTHS)
+    query, key, value = (given[name].float().transpose(0, 1)[None] for name in ("query", "key", "value"))
+    return masked_softmax(query, key, value, given["scale"])[0].to(given["query"].dtype)
 
-    def formula(*args: Any, **kwargs: Any) -> torch.Tensor:
-        given = inspect.signature(varlen_attn).bind(*args, **kwargs).arguments
-        assert given["window_size"] == (-1, 0)
-        assert given["enable_gqa"]
-        assert torch.equal(given["cu_seq_q"], ENDS)
-        assert given["max_q"] == given["max_k"] == max(LENGTHS)
-        tensors = (given[name].float().transpose(0, 1)[None] for name in ("query", "key", "value"))
-        return masked_softmax(*tensors, given["scale"])[0].bfloat16()
 
-    monkeypatch.setattr(attention, "variable_length_attention", lambda device: formula)
-    query, key, value = row(torch.bfloat16)
-    found, _ = attend_by_sample(MODULE, query, key, value, None, LENGTHS, ENDS, max(LENGTHS), scaling=0.3)
-    expected, _ = attend_by_sample(MODULE, query.float(), key.float(), value.float(), None, LENGTHS, scaling=0.3)
+def varlen_attn_of_2_14(
+    query: Any,
+    key: Any,
+    value: Any,
+    cu_seq_q: Any,
+    cu_seq_k: Any,
+    max_q: int,
+    max_k: int,
+    *,
+    return_aux: Any = None,
+    scale: float | None = None,
+    window_size: tuple[int, int] = (-1, -1),
+    enable_gqa: bool = False,
+    seqused_k: Any = None,
+    block_table: Any = None,
+    num_splits: int | None = None,
+) -> torch.Tensor:
+    """As torch 2.14 declares it: key heads may be fewer when that is said."""
+    assert enable_gqa
+    assert key.shape[1] == value.shape[1] == KEY_HEADS
+    return answered_by_the_formula(locals())
+
+
+def varlen_attn_of_2_11(
+    query: Any,
+    key: Any,
+    value: Any,
+    cu_seq_q: Any,
+    cu_seq_k: Any,
+    max_q: int,
+    max_k: int,
+    *,
+    return_aux: Any = None,
+    scale: float | None = None,
+    window_size: tuple[int, int] = (-1, -1),
+) -> torch.Tensor:
+    """As torch 2.11 declares it: as many key heads as query heads."""
+    assert key.shape[1] == value.shape[1] == query.shape[1]
+    return answered_by_the_formula(locals())
+
+
+@pytest.mark.parametrize("release", [varlen_attn_of_2_14, varlen_attn_of_2_11])
+def test_the_kernel_of_either_release_gets_its_layout_and_gives_losses_and_gradients_of_the_formula(
+    ampere: None, monkeypatch: pytest.MonkeyPatch, release: Any
+) -> None:
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", release)
+    attend = attention.variable_length_attention(torch.device("cuda"))
+    monkeypatch.setattr(attention, "variable_length_attention", lambda device: attend)
+    tensors = [tensor.requires_grad_() for tensor in row(torch.bfloat16)]
+    exact = [tensor.detach().float().requires_grad_() for tensor in tensors]
+    found, _ = attend_by_sample(MODULE, *tensors, None, LENGTHS, ENDS, max(LENGTHS), scaling=0.3)
+    expected, _ = attend_by_sample(MODULE, *exact, None, LENGTHS, scaling=0.3)
     torch.testing.assert_close(found.float(), expected, rtol=0.01, atol=0.01)  # bf16 has eight bits
+    found.float().square().sum().backward()
+    expected.square().sum().backward()
+    for tensor, other in zip(tensors, exact, strict=True):
+        torch.testing.assert_close(tensor.grad.float(), other.grad, rtol=0.05, atol=0.05)
+
+
+def test_a_release_without_a_causal_window_goes_without_the_kernel(
+    ampere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch 2.10 has ``is_causal`` only."""
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", lambda query, key, value, is_causal=False: None)
+    assert attention.variable_length_attention(torch.device("cuda")) is None
 
 
 def test_full_precision_or_an_older_gpu_goes_without_it(monkeypatch: pytest.MonkeyPatch) -> None:

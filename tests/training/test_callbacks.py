@@ -6,13 +6,16 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
+from glm_ocr_finetune.folders import LOSS_CURVE_FILE
 from glm_ocr_finetune.training import callbacks
-from glm_ocr_finetune.training.callbacks import SaveOnSignal
+from glm_ocr_finetune.training.callbacks import DrawLoss, SaveOnSignal
 
 
 class SendAt(TrainerCallback):
@@ -64,3 +67,27 @@ def test_a_signal_that_is_ignored_stays_ignored(build_trainer: Any) -> None:
         assert trainer.state.global_step == 6
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def draw(folder: Path, log: list[dict[str, float]], main: bool = True) -> Path:
+    state = TrainerState(log_history=log, is_world_process_zero=main)
+    DrawLoss().on_save(SimpleNamespace(output_dir=str(folder)), state, None)
+    return folder / LOSS_CURVE_FILE
+
+
+def test_the_loss_is_drawn_with_its_evaluation(tmp_path: Path) -> None:
+    log = [
+        {"step": 1, "loss": 3.0},
+        {"step": 2, "loss": 2.0},
+        {"step": 2, "eval_loss": 2.5},
+        {"step": 2, "eval_cer": 0.5},
+    ]
+    text = draw(tmp_path, log).read_text(encoding="utf-8")
+    ElementTree.fromstring(text)
+    assert "training loss" in text
+    assert "evaluation loss" in text
+
+
+def test_nothing_is_drawn_of_nothing_or_by_another_rank(tmp_path: Path) -> None:
+    assert not draw(tmp_path, []).exists()
+    assert not draw(tmp_path, [{"step": 1, "loss": 3.0}], main=False).exists()

@@ -1,4 +1,4 @@
-"""Features of a batch, wherever they come from: the batch itself, the memory of this process, or the tower."""
+"""Features of a batch: what is cached is taken, what is not is encoded and kept, in the order of the images."""
 
 from __future__ import annotations
 
@@ -9,36 +9,107 @@ import pytest
 import torch
 from drawing import WORDS, draw_line
 
-from glm_ocr_finetune import load_model
 from glm_ocr_finetune.data.collate import VLMDataCollator
-from glm_ocr_finetune.data.splits import format_for_vlm
+from glm_ocr_finetune.data.samples import format_for_vlm
+from glm_ocr_finetune.data.stack import stack_inputs
+from glm_ocr_finetune.inputs.processor import load_processor
+from glm_ocr_finetune.inputs.prompt import PromptRenderer
+from glm_ocr_finetune.model.adapters import add_lora
+from glm_ocr_finetune.model.loading import load_weights
+from glm_ocr_finetune.vision import encoder as encoding
 from glm_ocr_finetune.vision.cache import MemoryStore, VisionCache
-from glm_ocr_finetune.vision.encoder import VisionEncoder
+from glm_ocr_finetune.vision.encoder import VisionEncoder, backbone_of
+from glm_ocr_finetune.vision.pixels import read_pixels
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return load_weights("tiny-random").eval()
+
+
+def batch_of(model: Any, cache: VisionCache | None = None) -> dict[str, Any]:
+    """Three lines of different widths."""
+    renderer = PromptRenderer(load_processor(model.name_or_path))
+    pixels = [read_pixels(draw_line(str(width), (width, 56)), renderer, cache) for width in (140, 280, 196)]
+    return stack_inputs([renderer.prompt_ids("Read:", one.num_tokens) for one in pixels], pixels, renderer, "right")
+
+
+def test_the_backbone_is_found_with_and_without_adapters(model: Any) -> None:
+    assert backbone_of(model) is model.model
+    fresh = load_weights("tiny-random")
+    assert backbone_of(add_lora(fresh, 4, 8, 0.0, "q_proj")) is fresh.model
+
+
+def test_features_are_those_of_the_model_itself(model: Any) -> None:
+    batch = batch_of(model)
+    encoder = VisionEncoder()
+    found = encoder.features(model.model, batch)
+    with torch.no_grad():
+        whole = model.model.get_image_features(batch["pixel_values"], batch["image_grid_thw"], return_dict=True)
+    assert [len(one) for one in found] == (batch["image_grid_thw"].prod(-1) // 4).tolist()
+    torch.testing.assert_close(torch.cat(found), torch.cat(list(whole.pooler_output)))
+    assert encoder.live == 3
+    assert not found[0].requires_grad
+
+
+def test_a_few_images_at_a_time_give_the_same(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batch_of(model)
+    whole = VisionEncoder().features(model.model, batch)
+    monkeypatch.setattr(encoding, "PATCHES_AT_A_TIME", 1)
+    for one, other in zip(VisionEncoder().features(model.model, batch), whole, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_an_image_is_encoded_once_and_then_found(model: Any) -> None:
+    cache = VisionCache("tower", MemoryStore(float("inf")))
+    encoder = VisionEncoder(cache)
+    first = encoder.features(model.model, batch_of(model, cache))
+    batch = batch_of(model, cache)
+    assert "pixel_values" not in batch
+    assert batch["is_cached"].all()
+    encoder.live = 0
+    for one, other in zip(encoder.features(model.model, batch), first, strict=True):
+        assert torch.equal(one, other)
+    assert encoder.live == 0
+
+
+def test_cached_and_fresh_images_of_one_batch_keep_their_places(model: Any) -> None:
+    plain = VisionEncoder().features(model.model, batch_of(model))
+    cache = VisionCache("tower", MemoryStore(float("inf")))
+    VisionEncoder(cache).features(model.model, batch_of(model, cache))
+    store: Any = cache.store
+    del store.entries[list(store.entries)[1]]
+    batch = batch_of(model, cache)
+    assert batch["is_cached"].tolist() == [True, False, True]
+    for one, other in zip(VisionEncoder(cache).features(model.model, batch), plain, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_tower_that_is_trained_gets_its_gradient(model: Any) -> None:
+    sum(one.sum() for one in VisionEncoder(frozen=False).features(model.model, batch_of(model))).backward()
+    assert model.model.visual.patch_embed.proj.weight.grad is not None
+    model.zero_grad()
+
 
 SAMPLES = [
     format_for_vlm({"image": draw_line(word, (84 + 28 * i, 56)), "text": word}) for i, word in enumerate(WORDS[:4])
 ]
 
 
-@pytest.fixture
-def model() -> Any:
-    return load_model("tiny-random")[0].model
-
-
 def test_a_worker_s_batch_gets_its_features_from_the_process_that_trains(model: Any, processor: Any) -> None:
     cache = VisionCache("name", MemoryStore(1e8))
-    encoder, here = VisionEncoder(cache), VLMDataCollator(processor, cache=cache)
-    live = VisionEncoder().features(model, VLMDataCollator(processor)(SAMPLES))
-    encoder.features(model, here([SAMPLES[0], SAMPLES[2]]))
+    encoder, here = VisionEncoder(cache), VLMDataCollator(PromptRenderer(processor), cache=cache)
+    live = VisionEncoder().features(model.model, VLMDataCollator(PromptRenderer(processor))(SAMPLES))
+    encoder.features(model.model, here([SAMPLES[0], SAMPLES[2]]))
     worker = pickle.loads(pickle.dumps(here))  # as spawn and forkserver start it
     batch = worker(SAMPLES)
     assert batch["is_cached"].tolist() == [True, False, True, False]
     encoder.live = 0
-    for found, expected in zip(encoder.features(model, batch), live, strict=True):
+    for found, expected in zip(encoder.features(model.model, batch), live, strict=True):
         torch.testing.assert_close(found, expected)
     assert encoder.live == 2
     again = pickle.loads(pickle.dumps(here))
-    found = encoder.features(model, again(SAMPLES))
+    found = encoder.features(model.model, again(SAMPLES))
     assert encoder.live == 2
     for one, expected in zip(found, live, strict=True):
         torch.testing.assert_close(one, expected)
@@ -47,16 +118,19 @@ def test_a_worker_s_batch_gets_its_features_from_the_process_that_trains(model: 
 def test_an_image_that_a_worker_of_long_ago_decodes_is_not_encoded_again(model: Any, processor: Any) -> None:
     """Persistent workers know what there was when they were started: nothing."""
     cache = VisionCache("name", MemoryStore(1e8))
-    encoder, worker = VisionEncoder(cache), pickle.loads(pickle.dumps(VLMDataCollator(processor, cache=cache)))
-    first = encoder.features(model, worker(SAMPLES[:3]))
-    second = encoder.features(model, worker(SAMPLES))
+    encoder, worker = (
+        VisionEncoder(cache),
+        pickle.loads(pickle.dumps(VLMDataCollator(PromptRenderer(processor), cache=cache))),
+    )
+    first = encoder.features(model.model, worker(SAMPLES[:3]))
+    second = encoder.features(model.model, worker(SAMPLES))
     assert encoder.live == 4
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=False))
 
 
 def test_a_blank_batch_is_encoded_once(model: Any, processor: Any) -> None:
     cache = VisionCache("name", MemoryStore(1e8))
-    encoder, collator = VisionEncoder(cache), VLMDataCollator(processor, cache=cache)
+    encoder, collator = VisionEncoder(cache), VLMDataCollator(PromptRenderer(processor), cache=cache)
     for _ in range(2):
-        (features,) = encoder.features(model, collator.blank())
+        (features,) = encoder.features(model.model, collator.blank())
     assert (encoder.live, len(features)) == (1, 4)

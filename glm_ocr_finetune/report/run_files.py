@@ -11,12 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..folders import (
+    BASE_READINGS,
+    PREDICTIONS_FILE,
+    SET_ASIDE_FILE,
+    STATE_FILE,
+    SUMMARY_FILE,
+    SUSPECTS_FILE,
+    TUNED_READINGS,
+    readings_file,
+)
 from ..inputs.labels import is_storable
 from ..inputs.special_tokens import STOP_TOKEN
 from ..metrics import Reading, read_predictions
 
-BASE_FILE = Path("evaluation", "base.jsonl")
-TUNED_FILE = Path("evaluation", "tuned.jsonl")
 _SUSPECT_TEXTS = ("id", "text", "prediction")
 
 Point = tuple[float, float]
@@ -31,7 +39,7 @@ class ReadingFile:
 
 
 @dataclass(frozen=True)
-class Suspect:
+class SuspectLabel:
     """A label that the model contradicts; ``score`` is its trust, the lowest first. ``doubted`` says where."""
 
     reading: Reading
@@ -53,12 +61,18 @@ class RunFacts:
     facts: Mapping[str, Any] = field(default_factory=dict)
     log: Sequence[Mapping[str, Any]] = ()
     set_aside: Mapping[str, int] = field(default_factory=dict)
-    suspects: Sequence[Suspect] = ()
+    suspects: Sequence[SuspectLabel] = ()
     folder: Path = Path()
 
     def curve(self, name: str) -> list[Point]:
         """(step, value) of each log row that has a number of this name."""
         return [(row["step"], row[name]) for row in self.log if _is_number(row.get(name)) and _is_number(row["step"])]
+
+
+def read_run_readings(run: Path, name: str) -> ReadingFile | None:
+    """The readings of a run called ``name``; None when there are none."""
+    file = readings_file(run, name)
+    return read_readings(file) if file.is_file() else None
 
 
 def read_readings(file: Path) -> ReadingFile:
@@ -68,17 +82,55 @@ def read_readings(file: Path) -> ReadingFile:
 
 def read_run(run: Path) -> RunFacts:
     """The facts of a run folder; raises ``UserError`` for a file that is there and cannot be read."""
-    summary = _read_object(run / "summary.json")
-    state = _read_object(run / "trainer_state.json")
+    summary = _read_object(run / SUMMARY_FILE)
+    state = _read_object(_state_file(run))
     log = [row for row in state.get("log_history") or [] if isinstance(row, dict) and "step" in row]
     facts = summary.get("run")
     return RunFacts(
-        facts=facts if isinstance(facts, dict) else {},
+        facts=facts if isinstance(facts, dict) else _facts_of_training(run, state, log),
         log=log,
-        set_aside=dict(Counter(str(row.get("reason")) for row in _read_rows(run / "set_aside.jsonl")).most_common()),
+        set_aside=dict(Counter(str(row.get("reason")) for row in _read_rows(run / SET_ASIDE_FILE)).most_common()),
         suspects=_read_suspects(run),
         folder=run,
     )
+
+
+def check_is_run(run: Path) -> None:
+    """Raise ``UserError`` for a folder that no training run has written to, with the nearest thing that is meant."""
+    if (
+        _state_file(run).is_file()
+        and run.name.startswith("checkpoint-")
+        and readings_file(run.parent, TUNED_READINGS).is_file()
+    ):
+        raise UserError(f"{run} is one checkpoint of a run; expected --run {run.parent}")
+    readings = [readings_file(run, name) for name in (BASE_READINGS, TUNED_READINGS)]
+    if any(file.is_file() for file in (*readings, run / SUMMARY_FILE, _state_file(run))):
+        return
+    if (run / PREDICTIONS_FILE).is_file():
+        raise UserError(f"{run} holds an evaluation, not a run; expected --tuned {run / PREDICTIONS_FILE}")
+    found = f"no training run, neither readings nor a {STATE_FILE}" if run.is_dir() else "no such folder"
+    raise UserError(f"--run {run}: {found}; expected the --output_dir of a training run")
+
+
+def _state_file(run: Path) -> Path:
+    """The trainer's state: of the finished run, else of its newest checkpoint."""
+    if (run / STATE_FILE).is_file():
+        return run / STATE_FILE
+    checkpoints = [path for path in run.glob(f"checkpoint-*/{STATE_FILE}") if path.parent.name[11:].isdigit()]
+    return max(checkpoints, key=lambda path: int(path.parent.name[11:]), default=run / STATE_FILE)
+
+
+def _facts_of_training(run: Path, state: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is known of a run that has no summary of an evaluation."""
+    last: dict[str, Any] = {name: value for row in log for name, value in row.items() if _is_number(value)}
+    loss, seconds = last.get("train_loss"), last.get("train_runtime")
+    return {
+        "model": _read_object(run / "glm_ocr_finetune.json").get("base_model"),
+        "steps": state.get("global_step"),
+        "epochs": round(last["epoch"], 2) if "epoch" in last else None,
+        "mean training loss": f"{loss:.4g}" if loss is not None else None,
+        "training time": f"{seconds:,.0f} s" if seconds is not None else None,
+    }
 
 
 def read_evaluation(folder: Path) -> RunFacts:
@@ -86,22 +138,22 @@ def read_evaluation(folder: Path) -> RunFacts:
     return RunFacts(suspects=_read_suspects(folder), folder=folder)
 
 
-def _read_suspects(folder: Path) -> list[Suspect]:
-    return [_suspect(folder, number, row) for number, row in enumerate(_read_rows(folder / "suspects.jsonl"), 1)]
+def _read_suspects(folder: Path) -> list[SuspectLabel]:
+    return [_suspect(folder, number, row) for number, row in enumerate(_read_rows(folder / SUSPECTS_FILE), 1)]
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _suspect(run: Path, number: int, row: Mapping[str, Any]) -> Suspect:
+def _suspect(run: Path, number: int, row: Mapping[str, Any]) -> SuspectLabel:
     unusable = [name for name in _SUSPECT_TEXTS if not isinstance(row.get(name), str)]
     if unusable:
-        raise UserError(f"{run / 'suspects.jsonl'} line {number}: {unusable[0]!r} is not text; expected a string")
+        raise UserError(f"{run / SUSPECTS_FILE} line {number}: {unusable[0]!r} is not text; expected a string")
     source, image = (value if isinstance(value, str) else None for value in (row.get("source"), row.get("image")))
     reading = Reading(row["id"], row["text"], row["prediction"], source=source, image=image)
     score = row.get("score")
-    return Suspect(reading, score if _is_number(score) else None, _doubt(row))
+    return SuspectLabel(reading, score if _is_number(score) else None, _doubt(row))
 
 
 def _doubt(row: Mapping[str, Any]) -> str:

@@ -1,0 +1,207 @@
+"""The README cannot drift: its commands run, its Python runs, its tree is what is there, its links lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drawing import WORDS, draw_line, write_lines
+
+CLONE = Path(__file__).parents[1]
+README = (CLONE / "README.md").read_text(encoding="utf-8")
+Run = Callable[..., tuple[int, str, str]]
+
+# Commands that are not run here, by how they begin -> why.
+SKIPPED = {
+    "git clone": "needs the network",
+    "cd glm-ocr-finetune": "follows git clone",
+    "pip install": "needs the network; .ci/run installs",
+    "make": "make demo takes a minute, make test is this; that the targets exist is tested below",
+    "torchrun": "two processes take half a minute; invariant/test_ranks.py and tests/test_ranks.py start them",
+    "python finetune.py --dataset_name owner/name": "needs the network",
+    "python benchmarks/": "a full-size model and hours; that the files exist is tested below",
+    "sh benchmarks/": "needs the network",
+}
+PROGRAMS = {"python finetune.py": ["train"], "python inference.py": ["infer"], "glm-ocr-finetune": []}
+# So that a command takes a second: a small model, a single step, short answers, no tracker and no progress bar.
+SHORT = {
+    "train": ["--model_name", "tiny", "--max_steps", "1", "--report_to", "none", "--disable_tqdm", "True"],
+    "infer": ["--max_new_tokens", "4"],
+    "evaluate": ["--max_new_tokens", "4"],
+    "report": [],
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> Iterator[str]:
+    """Every command of the README in its order: those of the first table, then those of the shell blocks."""
+    for row in re.findall(r"^\|[^|]*\| (.*) \|$", README.split("## Install")[0], re.MULTILINE):
+        spans = re.findall(r"`([^`]+)`", row)
+        yield from (span for span in spans if not span.startswith("--"))
+        if "the same command with" in row or ", or `--plan" in row:
+            yield f"python finetune.py --dataset_name FOLDER {spans[-1]}"
+    for block in blocks("bash"):
+        lines = block.replace("\\\n", " ").splitlines()
+        yield from (" ".join(line.split()) for line in lines if line.strip() and not line.startswith("#"))
+
+
+def is_skipped(command: str) -> bool:
+    return any(command.startswith(start) for start in SKIPPED)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A working folder with what the placeholders of the README stand for."""
+    write_lines(tmp_path / "lines", "train", WORDS[:8])
+    (tmp_path / "path" / "to").mkdir(parents=True)
+    draw_line("amber").save(tmp_path / "path" / "to" / "image.png")
+    chats = [
+        {"messages": [{"role": "user", "content": "<image>Text Recognition:"}, {"role": "assistant", "content": word}],
+         "images": [f"train-{index}.png"]} for index, word in enumerate(WORDS[:8])
+    ]  # fmt: skip
+    (tmp_path / "data.json").write_text(json.dumps(chats), encoding="utf-8")
+    rows = [{"image": f"images/train-{index}.png", "prediction": word} for index, word in enumerate(WORDS[:8])]
+    (tmp_path / "FILE.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    data = dict.fromkeys(("your-hf-dataset", "FOLDER", "FILE_OR_FOLDER", "DATA"), "lines")
+    return data | {
+        "IMAGES": "lines/images",
+        "IMAGE_OR_FOLDER": "lines/images",
+        "MODEL": "./glm-ocr-finetuned",
+        "zai-org/GLM-OCR": "tiny",
+    }
+
+
+def as_typed(command: str, places: dict[str, str], outputs: dict[str, str]) -> list[str]:
+    """The words of the command for the package's own ``main``, placeholders filled in, made short.
+
+    Runs that name no output folder get one each, kept in ``outputs``; a resumed one gets that of the run it resumes.
+    """
+    start = next(program for program in PROGRAMS if command.startswith(program))
+    words = [*PROGRAMS[start], *(places.get(word, word) for word in shlex.split(command.removeprefix(start)))]
+    model = ["--model", "tiny"] if words[0] == "infer" and "--model" not in words else []
+    if words[0] == "train" and "--output_dir" not in words:
+        name = outputs.setdefault(command.split(" --resume")[0], f"out-{len(outputs)}")
+        words += ["--output_dir", name]
+    return [*words, *model, *SHORT[words[0]]]
+
+
+def test_every_command_runs_as_it_is_written(desk: dict[str, str], run: Run) -> None:
+    """In their order: later ones read with the model that an earlier one has trained."""
+    typed = [command for command in commands() if not is_skipped(command)]
+    assert len(typed) >= 16
+    outputs: dict[str, str] = {}
+    ordered = sorted(typed, key=lambda command: "--model" in command or "--run" in command)
+    for command in ordered:
+        code, _, err = run(*as_typed(command, desk, outputs))
+        assert code == 0, f"{command}\n{err[-2000:]}"
+    assert Path("glm-ocr-lora/adapter_config.json").is_file()
+    assert Path("glm-ocr-finetuned/report.html").is_file()
+
+
+def test_no_reason_to_skip_is_left_over() -> None:
+    for start in SKIPPED:
+        assert any(command.startswith(start) for command in commands()), start
+
+
+def test_commands_that_are_not_run_name_what_is_there() -> None:
+    makefile = (CLONE / "Makefile").read_text(encoding="utf-8")
+    contributing = (CLONE / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    targets = set(
+        re.findall(
+            r"`?\bmake ([a-z-]+)\b", "\n".join(re.findall(r"`[^`]*`|^make .*$", README + contributing, re.MULTILINE))
+        )
+    )
+    assert targets >= {"demo", "test", "check", "setup"}
+    assert {target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)} == set()
+    for file in re.findall(r"[\w./-]+\.(?:py|sh|md|cff)\b", README + contributing):
+        if "/" in file and not file.startswith(("http", "//")):
+            homes = (CLONE, CLONE / "tests", CLONE / "glm_ocr_finetune")
+            assert (
+                any((home / file).exists() for home in homes) or file.isupper() or "FOLDER" in file or "FORMAT" in file
+            ), file
+
+
+def test_its_python_runs(desk: dict[str, str], run: Run) -> None:
+    from glm_ocr_finetune.readers import load_rows
+
+    (program,) = blocks("python")
+    rows: Any = load_rows("lines", split="train")
+    exec(
+        program.replace('output_dir="out"', 'output_dir="out", max_steps=1, report_to="none", disable_tqdm=True'),
+        {"rows": rows},
+    )
+    assert Path("out/checkpoint-1/adapter_config.json").is_file()
+
+
+def tree() -> list[tuple[int, list[str]]]:
+    """Indentation and names of each line of "Where things live"."""
+    block = README.split("## Where things live")[1].split("```")[1]
+    lines = [line for line in block.splitlines() if line.strip()]
+    return [(len(line) - len(line.lstrip()), re.split(r"\s{2,}", line.strip())[0].split(", ")) for line in lines]
+
+
+def test_the_tree_is_what_is_there() -> None:
+    listed = {name.rstrip("/") for indent, names in tree() if indent for name in names}
+    inside = {path.stem if path.suffix == ".py" else path.name for path in (CLONE / "glm_ocr_finetune").iterdir()}
+    assert listed == inside - {"__pycache__", "py.typed"}
+    top = {name.rstrip("/") for indent, names in tree() if not indent for name in names}
+    tracked = subprocess.run(["git", "ls-files"], cwd=CLONE, capture_output=True, text=True, check=True).stdout
+    folders = {line.split("/")[0] for line in tracked.splitlines() if "/" in line and not line.startswith(".")}
+    assert top == folders | {"finetune.py", "inference.py"}
+
+
+def test_the_tree_stands_in_the_order_of_imports() -> None:
+    from test_architecture import DEPTH
+
+    listed = [[name.rstrip("/") for name in names] for indent, names in tree() if indent]
+    depths = [[DEPTH[name] for name in names if name in DEPTH] for names in listed if names != ["assets"]]
+    for above, below in zip(depths, depths[1:], strict=False):
+        assert max(above) <= min(below), (above, below)
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    text = (CLONE / name).read_text(encoding="utf-8")
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    anchors = {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    }
+    links = re.findall(r"\]\(([^)]+)\)", prose)
+    assert len(links) > 5
+    for link in links:
+        file, _, anchor = link.partition("#")
+        if not file:
+            assert anchor in anchors, link
+        elif not file.startswith("http"):
+            assert (CLONE / file).is_file(), link
+
+
+def test_every_heading_of_the_readme_is_in_its_contents() -> None:
+    contents = README.split("## Contents")[1].split("\n## ")[0]
+    titles = re.findall(r"^## (.*)$", README, re.MULTILINE)
+    assert [title for title in titles if title != "Contents" and f"[{title}]" not in contents] == []
+
+
+def test_citation_and_licence_say_what_the_package_says() -> None:
+    import yaml
+
+    citation = yaml.safe_load((CLONE / "CITATION.cff").read_text(encoding="utf-8"))
+    project = (CLONE / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{citation["version"]}"' in project
+    assert f'license = "{citation["license"]}"' in project
+    assert citation["repository-code"] + ".git" in README
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    licence = (CLONE / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License\n                           Version 2.0" in licence
+    assert "END OF TERMS AND CONDITIONS" in licence
