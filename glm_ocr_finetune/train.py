@@ -34,7 +34,7 @@ from .training.callbacks import SaveOnSignal
 from .training.checkpoints import name_of
 from .training.judge import Judge, check_metric
 from .training.model_card import write_card
-from .training.output_folder import compare, finish, is_finished, open_folder, take_over
+from .training.output_folder import compare, finish, is_finished, open_folder, says_what_is_saved, take_over
 from .training.processes import refuse_one_process_for_many_gpus, settle_shared_weights
 from .training.run_record import arguments_with_effect, record_run, refuse_other_data
 from .training.sidecar import describe
@@ -109,8 +109,9 @@ def train(
     if checkpoint and is_finished(trainer):
         return Path(training_args.output_dir)
     probe = build_probe(data_args, collator.renderer, training_args, encoder)
-    tune(trainer, probe, checkpoint, model_args, data_args)
-    finish(trainer)
+    with says_what_is_saved(Path(training_args.output_dir)):
+        tune(trainer, probe, checkpoint, model_args, data_args)
+        finish(trainer)
     return Path(training_args.output_dir)
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ..errors import UserError
+from ..folders import STATE_FILE
 
 logger = logging.getLogger(__name__)
 
-STATE_FILE = "trainer_state.json"
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
 INDEX_FILE = "model.safetensors.index.json"
 SHARDED = ("global_step*", "pytorch_model_fsdp*")  # what DeepSpeed and FSDP write of weights and optimizer
