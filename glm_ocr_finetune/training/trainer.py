@@ -22,6 +22,7 @@ from ..args import DEFAULT_PROMPT_FORMAT
 from ..data.batching import BatchPlan
 from ..data.collate import VLMDataCollator
 from ..errors import UserError
+from ..folders import STATE_FILE
 from ..inputs.processor import save_processor
 from ..inputs.prompt import IGNORED, PromptRenderer
 from ..model.checkpoint import Sidecar, carried_mtp_tensors, correct_config, stored_as
@@ -31,7 +32,7 @@ from ..model.tiny import is_tiny
 from ..training_args import TrainingArguments, one_line
 from ..vision.encoder import VisionEncoder, backbone_of, without_adapters
 from .callbacks import DrawLoss, ReleaseTower
-from .checkpoints import STATE_FILE, name_of, remove_older, written_whole
+from .checkpoints import name_of, remove_older, written_whole
 from .divergence import StopOnDivergence, refuse_broken_weights
 from .forward import replace_forward
 from .judge import Judge, logged_metrics

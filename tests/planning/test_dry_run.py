@@ -68,8 +68,8 @@ def test_lengths_are_counted(processor: Any, line_folder: Path) -> None:
     assert sum(int(line.split()[3]) for line in text.splitlines() if " to " in line and "█" in line) == 12
 
 
-def test_images_made_smaller_are_counted_with_the_budget(processor: Any, line_folder: Path) -> None:
-    renderer = PromptRenderer(load_processor(processor.name_or_path))
+def test_images_made_smaller_are_counted_with_the_budget(tiny_random: Path, line_folder: Path) -> None:
+    renderer = PromptRenderer(load_processor(tiny_random))
     splits = load_splits(DataArguments(str(line_folder)), renderer, 39, 0, evaluate=False)
     assert splits.fitted.num_lowered > 0
     text = printed(show_samples, splits, 39)
