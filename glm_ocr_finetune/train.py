@@ -149,7 +149,7 @@ def tune(
     write(trainer)
     facts: dict[str, Any] = {"model": model_args.model_name, "data set": data_args.dataset_name}
     conclude(trainer, probe, before, facts | ({"probe": data_args.probe_dataset} if probe else {}))
-    if before:
+    if before.evaluation:
         write_card(trainer, trainer.args.output_dir, TUNED_READINGS)
 
 
