@@ -176,7 +176,7 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         """Raise UserError for settings that the schedule does not take, or lacks; transformers would ask late."""
         parameter = torch.nn.Parameter(torch.zeros(1))
         name, settings = plain(self.lr_scheduler_type), self.lr_scheduler_kwargs
-        optimizer = torch.optim.SGD([parameter], lr=self.learning_rate or FULL_LEARNING_RATE)
+        optimizer = torch.optim.SGD([parameter], lr=self.learning_rate or LEARNING_RATES[False, False][0])
         try:
             get_scheduler(name, optimizer, 1, 10, settings)
         except (TypeError, ValueError) as error:
