@@ -25,7 +25,7 @@ from .inputs.processor import PixelBudget, load_processor
 from .inputs.prompt import PromptRenderer
 from .model.adapters import check_adapter_arguments
 from .model.checkpoint import read_sidecar
-from .model.loading import check_model, load_model, resolve_model_path
+from .model.loading import check_model, is_tiny_model, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
 from .planning.lengths import fitting_of
 from .ranks import is_main_process
@@ -35,6 +35,7 @@ from .training.checkpoints import name_of
 from .training.judge import Judge, check_metric
 from .training.model_card import write_card
 from .training.output_folder import compare, finish, is_finished, open_folder, take_over
+from .training.processes import refuse_one_process_for_many_gpus, settle_shared_weights
 from .training.run_record import arguments_with_effect, record_run, refuse_other_data
 from .training.sidecar import describe
 from .training.trainer import GlmOcrTrainer, create_trainer, encoder_for
@@ -185,9 +186,12 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
         model_args.lora_dropout,
         model_args.load_in_4bit and not data_args.plan,
     )
+    if not (data_args.dry_run or data_args.plan):
+        refuse_one_process_for_many_gpus(training_args)
+    settle_shared_weights(training_args, reads_a_probe=data_args.probe_dataset is not None)
     if not (data_args.plan and plan_size(data_args.plan)):
         check_model(model_args.model_name)
-    training_args.settle_learning_rate(model_args.use_lora)
+    training_args.settle_learning_rate(model_args.use_lora, is_tiny_model(model_args.model_name))
     tuned = read_sidecar(resolve_model_path(model_args.model_name))
     if tuned and data_args.prompt is None:
         data_args.prompt = tuned.prompt
@@ -311,5 +315,6 @@ def write(trainer: GlmOcrTrainer) -> None:
     if is_main_process():
         best = trainer.state.best_model_checkpoint
         kept = f" (the best checkpoint, {Path(best).name})" if best and trainer.args.load_best_model_at_end else ""
-        logger.info("saved %s%s; losses in %s", output, kept, Path(output) / LOSS_CURVE_FILE)
+        drawn = Path(output) / LOSS_CURVE_FILE
+        logger.info("saved %s%s%s", output, kept, f"; losses in {drawn}" if drawn.is_file() else "")
         logger.info("read with it: python inference.py --model %s --image IMAGE", shlex.quote(str(output)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -12,6 +13,8 @@ MAX_LABEL_CHARACTERS = 200_000
 Four times what a densely printed broadsheet page holds. A label of ten megabytes, which no image can carry,
 would keep the tokenizer busy for minutes.
 """
+
+_PLACEHOLDER = re.compile(r"\s*(?:(?:~{3,}|#{3,})\s*)+")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ def _number(value: numbers.Real | Decimal) -> Label:
         return Label(text=str(value))
     except ValueError:  # an int of more digits than Python prints, 4300
         return Label(reason="label_too_long")
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether a text only marks that something is not transcribed: ``###`` (PaddleOCR), ``~~~ ~~~`` (eScriptorium)."""
+    return _PLACEHOLDER.fullmatch(text) is not None
 
 
 def is_storable(text: str) -> bool:

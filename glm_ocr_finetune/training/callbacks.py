@@ -43,8 +43,9 @@ class SaveOnSignal(TrainerCallback):
             return  # where Python allows no handlers
         for name in SIGNALS:
             number = getattr(signal, name, None)  # Windows has two of them
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-                self._previous[number] = signal.signal(number, self._remember)
+            if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):  # as nohup sets it
+                continue
+            self._previous[number] = signal.signal(number, self._remember)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
