@@ -31,6 +31,7 @@ from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.metrics import ScoringSettings, score
 from glm_ocr_finetune.model.loading import load_for_reading
 from glm_ocr_finetune.reading.generate import Request, generate, generate_all, group
+from glm_ocr_finetune.reading.room import rows_for
 from glm_ocr_finetune.reading.samples import read_samples, requests_of
 from glm_ocr_finetune.vision.pixels import read_pixels
 
@@ -64,11 +65,11 @@ def show(name: str, seconds: Sequence[tuple[float, float]], target: str) -> None
 
 
 def batches_of_tensors(
-    samples: Any, requests: Sequence[Request], renderer: PromptRenderer, batch_size: int | None
+    model: Any, samples: Any, requests: Sequence[Request], renderer: PromptRenderer, batch_size: int | None
 ) -> list[tuple[dict[str, Any], int]]:
     """What `model.generate` takes for each batch, and the longest answer in it."""
     batches = []
-    for chosen in group(requests, batch_size):
+    for chosen in group(requests, rows_for(model, batch_size)):
         pixels = [requests[i].pixels() for i in chosen]
         prompts = [samples[i]["prompt"] for i in chosen]
         sequences = [renderer.prompt_ids(*pair) for pair in zip(prompts, (p.num_tokens for p in pixels), strict=True)]
@@ -124,7 +125,9 @@ def main() -> None:
     print(f"{equal} of {len(images)} answers are equal in both")
     show("(a) one after another / folder", alternate(one_by_one, together, args.rounds, clock), "4 or more")
 
-    batches = batches_of_tensors(samples, requests_of(samples, lengths, renderer, None), renderer, args.batch_size)
+    batches = batches_of_tensors(
+        model, samples, requests_of(samples, lengths, renderer, None), renderer, args.batch_size
+    )
 
     def evaluation() -> None:
         score(read_samples(model, renderer, samples, lengths, args.batch_size, progress=False), ScoringSettings())

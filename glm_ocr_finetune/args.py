@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "zai-org/GLM-OCR"
 DEFAULT_PROMPT = "Text Recognition:"
+DEFAULT_LENGTH = 2048  # tokens, of the official recipe
 PROMPT_FORMATS = ("serve", "no_think")
 DEFAULT_PROMPT_FORMAT = PROMPT_FORMATS[0]
 NORMALISATIONS = ("none", "nfc", "nfc_case", "nfc_case_punct")
@@ -126,7 +127,11 @@ class DataSource:
 class PromptArguments:
     """Prompt and image size."""
 
-    prompt: str = arg(DEFAULT_PROMPT, "Prompt for samples that have none of their own.")
+    prompt: str | None = arg(
+        None,
+        "Prompt for samples that have none of their own. "
+        f"Default: what the checkpoint was tuned with, else '{DEFAULT_PROMPT}'.",
+    )
     prompt_format: str | None = arg(
         None,
         "'serve': the prompt that servers send by default. 'no_think': the one they send with enable_thinking=False. "
@@ -183,15 +188,23 @@ class DataArguments(PromptArguments, DataSource):
         common = {one.name for one in fields(cls)} & {one.name for one in fields(source)}
         return cls(**{name: getattr(source, name) for name in common} | others)
 
+    @property
+    def default_prompt(self) -> str:
+        """The prompt of samples that bring none of their own."""
+        return DEFAULT_PROMPT if self.prompt is None else self.prompt
+
 
 @dataclass
 class TrainingDefaults(ScoringArguments):
     """Training: arguments whose default differs from TRL's, and those this package adds."""
 
     output_dir: str = arg("./glm-ocr-finetuned", "Folder for checkpoints, logs and the tuned model.")
+    overwrite_output_dir: bool = arg(False, "Remove the results of another run from --output_dir, and start there.")
     num_train_epochs: float = arg(3.0, "Passes over the training samples.", within=POSITIVE, needs="epochs")
     max_steps: int = arg(-1, "Optimizer steps; overrides --num_train_epochs when positive.", within=Range(1, also=-1))
-    learning_rate: float | None = arg(None, "Peak learning rate. Default: 1e-5, or 1e-4 with LoRA.", within=POSITIVE)
+    learning_rate: float | None = arg(
+        None, "Peak learning rate. Default: 1e-5, or 1e-4 with LoRA; more for the tiny model.", within=POSITIVE
+    )
     lr_scheduler_type: str = arg("cosine", "Shape of the learning rate after the warm-up.", choices=SCHEDULES)
     warmup_ratio: float | None = arg(
         None, "Share of the steps spent warming up. Default: 0.1.", within=SHARE, needs="warm-up"
@@ -227,12 +240,16 @@ class TrainingDefaults(ScoringArguments):
         within=NOT_NEGATIVE,
     )
     max_length: int | None = arg(
-        2048, "Longest sequence in tokens: image, prompt, answer and stop token.", within=COUNT
+        None,
+        "Longest sequence in tokens: image, prompt, answer and stop token. Default: 2048, or more where the data needs "
+        "it and the memory holds it. Where images are too large for it, max_pixels is lowered, and saved so.",
+        within=COUNT,
     )
     eval_strategy: str = arg("steps", "When to evaluate.", choices=INTERVALS)
     eval_steps: float | None = arg(
         None,
-        "Evaluate every N steps. Default: 100, or --save_steps if that is smaller.",
+        "Evaluate every N steps. Default: 100, or --save_steps if that is smaller; less often if evaluations would take "
+        "more than a tenth of the training time.",
         within=POSITIVE,
         needs="evaluation by steps",
     )
@@ -254,7 +271,17 @@ class TrainingDefaults(ScoringArguments):
     eval_generate: bool | None = arg(
         None, "Read with the model at every evaluation, and score the texts. Default: yes, if there is an evaluation."
     )
-    eval_samples: int = arg(200, "Evaluation samples to read, drawn once by the seed.", within=COUNT, needs="reading")
+    eval_samples: int | None = arg(
+        None,
+        "Evaluation samples to read, drawn once by the seed. Default: 200, fewer where their labels are long.",
+        within=COUNT,
+        needs="reading",
+    )
+    per_device_eval_batch_size: int | None = arg(
+        None,
+        "Samples per device in an evaluation. Default: 8 for the loss; for reading, what fits the free memory.",
+        within=COUNT,
+    )
     metric_for_best_model: str | None = arg(
         None,
         "Metric that chooses the best checkpoint. Default: eval_cer, or eval_loss without --eval_generate.",
@@ -268,6 +295,7 @@ class TrainingDefaults(ScoringArguments):
         "Experiment trackers: wandb, tensorboard, or none. Default: wandb when logged in, else tensorboard when "
         "installed, else none.",
     )
+    logging_nan_inf_filter: bool = arg(False, "Log a loss that is not a number as the mean of those before it.")
     max_grad_norm: float = arg(1.0, "Clip gradients to this norm; 0 does not clip.", within=NOT_NEGATIVE)
     bf16: bool | None = arg(None, "bf16 autocast. Default: on GPUs that have bf16.")
     fp16: bool | None = arg(None, "fp16 autocast with loss scaling. Default: on GPUs without bf16.")

@@ -53,6 +53,7 @@ def training_arguments(args: DemoArguments) -> TrainingArguments:
     """The recipe of the demo, found by trial on the tiny model; it is none for the real checkpoint."""
     return TrainingArguments(
         output_dir=args.output_dir,
+        overwrite_output_dir=args.output_dir == DemoArguments().output_dir,  # what the demo left there before
         num_train_epochs=8,
         learning_rate=3e-3 if args.use_lora else 1e-3,
         per_device_train_batch_size=8,

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Column, Table
 
-from .args import DEFAULT_PROMPT_FORMAT, DataArguments, EvaluateArguments
+from .args import DEFAULT_PROMPT, DEFAULT_PROMPT_FORMAT, DataArguments, EvaluateArguments
 from .data.samples import sample_of
 from .data.splits import Splits, default_split, load_splits
 from .errors import UserError
@@ -20,6 +20,7 @@ from .inputs.prompt import PromptRenderer
 from .metrics import GroupScore, Predictions, Reading, Scores, ScoringSettings, read_predictions, score_with_tables
 from .model.loading import load_for_reading
 from .ranks import console, is_main_process, join_ranks
+from .reading.asking import how_to_ask
 from .reading.samples import read_samples, reading_of, write_predictions
 from .reading.suspects import find_suspects, write_suspects
 from .vision.encoder import VisionEncoder, cache_of_an_earlier_run
@@ -71,13 +72,16 @@ def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
     if args.predictions and not args.dataset_name:
         return _paired(args, None, output)
     if args.predictions:
-        samples = _load(args, PromptRenderer(_any_processor(), args.prompt_format or DEFAULT_PROMPT_FORMAT), output)
+        renderer = PromptRenderer(_any_processor(), args.prompt_format or DEFAULT_PROMPT_FORMAT)
+        samples = _load(args, renderer, DEFAULT_PROMPT if args.prompt is None else args.prompt, output)
         truths = [reading_of(sample_of(row)) for row in samples.train]
         return _paired(args, truths, output)
-    model, processor, tuned_format = load_for_reading(args.model, args.adapter, _device_map(args))
+    asking = how_to_ask(args.model, args.adapter, args.prompt, args.prompt_format)
+    model, processor, _ = load_for_reading(args.model, args.adapter, _device_map(args))
     set_pixel_budget(processor, args.min_pixels, args.max_pixels)
-    renderer = PromptRenderer(processor, args.prompt_format or tuned_format)
-    return Predictions(tuple(_read(args, model, renderer, _load(args, renderer, output), output)), (), ())
+    renderer = PromptRenderer(processor, asking.prompt_format)
+    samples = _load(args, renderer, asking.prompt, output)
+    return Predictions(tuple(_read(args, model, renderer, samples, output)), (), ())
 
 
 def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits: Splits, output: Path) -> list[Reading]:
@@ -119,10 +123,10 @@ def _any_processor() -> Any:
     return load_processor(tiny_path("tiny"))  # only to walk the samples; nothing is read with it
 
 
-def _load(args: EvaluateArguments, renderer: PromptRenderer, output: Path) -> Splits:
+def _load(args: EvaluateArguments, renderer: PromptRenderer, prompt: str, output: Path) -> Splits:
     """The samples to be judged on; rows that cannot be used are told and listed in ``output``."""
     split = args.split or default_split(str(args.dataset_name), args.dataset_config, args.data_format)
-    data_args = DataArguments.of(args, train_split=split)
+    data_args = DataArguments.of(args, train_split=split, prompt=prompt)
     splits = load_splits(data_args, renderer, max_length=None, seed=0, evaluate=False)
     if splits.set_aside and is_main_process():
         output.mkdir(parents=True, exist_ok=True)

@@ -53,3 +53,16 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=True, quiet=not is_main_process())
+
+
+def greatest(*values: int) -> list[int]:
+    """Each value, or a greater one of another rank; every rank must ask at the same point."""
+    import torch
+    from accelerate import PartialState
+
+    state = PartialState()
+    if state.num_processes == 1:
+        return list(values)
+    found = torch.tensor(values, dtype=torch.int64, device=state.device)
+    torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
+    return [int(value) for value in found.tolist()]

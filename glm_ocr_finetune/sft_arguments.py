@@ -38,7 +38,7 @@ OURS = (
     *("lr_scheduler_type", "warmup_steps", "gradient_accumulation_steps", "max_grad_norm", "bf16", "fp16"),
     *("gradient_checkpointing", "report_to", "eval_strategy", "eval_steps", "save_strategy", "save_steps"),
     *("save_total_limit", "load_best_model_at_end", "metric_for_best_model", "dataloader_num_workers"),
-    *("max_length", "padding_free"),
+    *("max_length", "padding_free", "per_device_eval_batch_size", "logging_nan_inf_filter"),
 )
 
 OPTIMIZERS = {  # and the package that each needs, by the name that is imported
@@ -133,7 +133,6 @@ ARGUMENTS = (
     Argument("logging_steps", "float", "logs every N steps", needs="logging by steps", within=POSITIVE),
     Argument("logging_first_step", "bool", "logs the first step too"),
     Argument("log_on_each_node", "bool", "logs once on every machine", needs="ranks"),
-    Argument("logging_nan_inf_filter", "bool", "leaves losses that are no numbers out of the logged mean"),
     Argument("include_num_input_tokens_seen", "str", "counts tokens in the log", choices=("no", "all", "non_padding")),
     Argument("log_level", "str", "how much transformers says", choices=_LEVELS),
     Argument("log_level_replica", "str", "the same on other ranks", choices=_LEVELS, needs="ranks"),
@@ -146,7 +145,6 @@ ARGUMENTS = (
     Argument(
         "eval_delay", "float", "steps or epochs before the first evaluation", needs="evaluation", within=NOT_NEGATIVE
     ),
-    Argument("per_device_eval_batch_size", "int", "samples read or scored together", needs="evaluation", within=COUNT),
     Argument("prediction_loss_only", "bool", _NO_PREDICTIONS, only=(True,)),
     Argument("eval_on_start", "bool", "evaluates before the first step", needs="evaluation"),
     Argument("eval_do_concat_batches", "bool", _NO_PREDICTIONS, only=(True,)),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,19 +21,25 @@ from .data.survey import SetAside
 from .errors import UserError
 from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS
 from .inputs.images import ImageError
-from .inputs.processor import load_processor
+from .inputs.processor import PixelBudget, load_processor
 from .inputs.prompt import PromptRenderer
 from .model.adapters import check_adapter_arguments
-from .model.checkpoint import Sidecar, read_sidecar
-from .model.loading import check_model, load_model, resolve_model_path
+from .model.checkpoint import read_sidecar
+from .model.loading import check_model, is_tiny_model, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
+from .planning.lengths import fitting_of
 from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import SaveOnSignal
-from .training.judge import check_metric
+from .training.checkpoints import name_of
+from .training.judge import Judge, check_metric
 from .training.model_card import write_card
-from .training.trainer import GlmOcrTrainer, create_trainer
-from .training.verdict import build_judge, build_probe, conclude, read_base, read_probe_again
+from .training.output_folder import compare, finish, is_finished, open_folder, take_over
+from .training.processes import refuse_one_process_for_many_gpus, settle_shared_weights
+from .training.run_record import arguments_with_effect, record_run, refuse_other_data
+from .training.sidecar import describe
+from .training.trainer import GlmOcrTrainer, create_trainer, encoder_for
+from .training.verdict import build_judge, build_probe, conclude, read_base
 from .training_args import TrainingArguments
 
 if TYPE_CHECKING:
@@ -68,22 +75,22 @@ def train(
     if data_args.plan:
         plan(model_args, data_args, training_args, given)
         return None
-    if not data_args.dry_run:
-        check_writable(training_args.output_dir)
-    checkpoint = find_checkpoint(training_args)
-    processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
-    renderer = PromptRenderer(processor, str(data_args.prompt_format))
-    splits = build_data(data_args, training_args, renderer)
-    set_seed(training_args.seed)  # adapters are drawn at random
-    model = build_model(model_args, processor)
-    cache = choose_cache(model, processor, splits, training_args)
-    collator = VLMDataCollator(renderer, training_args.max_length, cache=cache)
     if data_args.dry_run:
-        from .planning.dry_run import show
-
-        show(model, splits, collator, training_args)
+        dry_run(model_args, data_args, training_args)
         return None
+    check_writable(training_args.output_dir)
+    checkpoint = open_folder(training_args, model_args.model_name)
+    arguments = arguments_with_effect(model_args, data_args, training_args)
+    earlier = compare(arguments, training_args, checkpoint)
+    if checkpoint:
+        keep_lengths(checkpoint, data_args, training_args)
+    model, processor, splits, collator = build(model_args, data_args, training_args)
+    record = record_run(arguments, training_args.world_size, model, splits, earlier)
+    if checkpoint and earlier:
+        refuse_other_data(earlier, record, checkpoint)
+    take_over(training_args, record, checkpoint)
     report_data(splits, training_args)
+    encoder = encoder_for(model, collator)
     trainer = create_trainer(
         model,
         processor,
@@ -93,22 +100,56 @@ def train(
         str(data_args.prompt_format),
         collator,
         splits.train_tokens,
+        encoder,
+        describe(model_args, data_args, training_args, splits.train),
+        build_judge(splits, collator.renderer, training_args, encoder),
+        record,
     )
-    trainer.sidecar = Sidecar(model_args.model_name, data_args.prompt, str(data_args.prompt_format))
     trainer.data_name = data_args.dataset_name
-    trainer.judge = build_judge(splits, renderer, training_args, trainer.encoder)
-    probe = build_probe(data_args, renderer, training_args, trainer.encoder)
-    base = read_base(trainer, checkpoint)
-    probed = probe.read(trainer.accelerator.unwrap_model(trainer.model), "probe-base") if probe else None
-    run(trainer, collator, checkpoint)
+    if checkpoint and is_finished(trainer):
+        return Path(training_args.output_dir)
+    probe = build_probe(data_args, collator.renderer, training_args, encoder)
+    tune(trainer, probe, checkpoint, model_args, data_args)
+    finish(trainer)
+    return Path(training_args.output_dir)
+
+
+def build(
+    model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments
+) -> tuple[Any, Glm46VProcessor, Splits, VLMDataCollator]:
+    """Model and processor, samples, and what makes batches of them."""
+    processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
+    renderer = PromptRenderer(processor, str(data_args.prompt_format))
+    splits = build_data(model_args, data_args, training_args, renderer)
+    set_seed(training_args.seed)  # adapters are drawn at random
+    model = build_model(model_args, processor)
+    cache = choose_cache(model, processor, splits, training_args)
+    return model, processor, splits, VLMDataCollator(renderer, training_args.max_length, cache=cache)
+
+
+def dry_run(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
+    """Build everything and show it; nothing is trained or written."""
+    from .planning.dry_run import show
+
+    model, _, splits, collator = build(model_args, data_args, training_args)
+    show(model, splits, collator, training_args)
+
+
+def tune(
+    trainer: GlmOcrTrainer,
+    probe: Judge | None,
+    checkpoint: Path | None,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+) -> None:
+    """Read with the base, train, write the result, and compare it with the base."""
+    before = read_base(trainer, probe, model_args.model_name, resumed=checkpoint is not None)
+    run(trainer, checkpoint)
     write(trainer)
     facts: dict[str, Any] = {"model": model_args.model_name, "data set": data_args.dataset_name}
-    if probe and probed:
-        facts["probe"] = read_probe_again(trainer, probe, probed, str(data_args.probe_dataset))
-    if base:
-        conclude(trainer, base, facts)
-        write_card(trainer, training_args.output_dir, TUNED_READINGS)
-    return Path(training_args.output_dir)
+    conclude(trainer, probe, before, facts | ({"probe": data_args.probe_dataset} if probe else {}))
+    if before:
+        write_card(trainer, trainer.args.output_dir, TUNED_READINGS)
 
 
 def plan(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given) -> None:
@@ -121,12 +162,13 @@ def plan(model_args: ModelArguments, data_args: DataArguments, training_args: Tr
         known = known_of(model_args.model_name, data_args.min_pixels, data_args.max_pixels)
         if known.note:
             logger.warning("%s", known.note)
-        splits = build_data(data_args, training_args, PromptRenderer(known.processor, str(data_args.prompt_format)))
+        renderer = PromptRenderer(known.processor, str(data_args.prompt_format))
+        splits = build_data(model_args, data_args, training_args, renderer)
         propose(size, model_args, training_args, splits, given, known.config)
         return
     processor = load_processor(resolve_model_path(model_args.model_name), data_args.min_pixels, data_args.max_pixels)
     renderer = PromptRenderer(processor, str(data_args.prompt_format))
-    splits = build_data(data_args, training_args, renderer)
+    splits = build_data(model_args, data_args, training_args, renderer)
     set_seed(training_args.seed)
     model = build_model(model_args, processor)
     collator = VLMDataCollator(renderer, training_args.max_length)
@@ -144,11 +186,17 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
         model_args.lora_dropout,
         model_args.load_in_4bit and not data_args.plan,
     )
+    if not (data_args.dry_run or data_args.plan):
+        refuse_one_process_for_many_gpus(training_args)
+    settle_shared_weights(training_args, reads_a_probe=data_args.probe_dataset is not None)
     if not (data_args.plan and plan_size(data_args.plan)):
         check_model(model_args.model_name)
-    training_args.settle_learning_rate(model_args.use_lora)
+    training_args.settle_learning_rate(model_args.use_lora, is_tiny_model(model_args.model_name))
+    tuned = read_sidecar(resolve_model_path(model_args.model_name))
+    if tuned and data_args.prompt is None:
+        data_args.prompt = tuned.prompt
+        training_args.origins["prompt"] = "what the checkpoint was tuned with"
     if data_args.prompt_format is None:
-        tuned = read_sidecar(resolve_model_path(model_args.model_name))
         data_args.prompt_format = tuned.prompt_format if tuned else DEFAULT_PROMPT_FORMAT
         why = "what the checkpoint was tuned with" if tuned else "what servers send"
         training_args.origins["prompt_format"] = why
@@ -166,22 +214,16 @@ def check_writable(directory: str) -> None:
         raise UserError(f"--output_dir {directory} cannot be written: {error.strerror}; choose another") from error
 
 
-def find_checkpoint(training_args: TrainingArguments) -> str | None:
-    """The checkpoint directory that ``--resume_from_checkpoint`` means: a path, or True for the newest."""
-    from transformers.trainer_utils import get_last_checkpoint
-
-    asked = str(training_args.resume_from_checkpoint or "")
-    if asked.lower() in ("", "false", "none"):
-        return None
-    output = Path(training_args.output_dir)
-    found = get_last_checkpoint(str(output)) if asked.lower() == "true" and output.is_dir() else asked
-    if not found or not (Path(found) / "trainer_state.json").is_file():
-        have = sorted(path.name for path in output.glob("checkpoint-*")) if output.is_dir() else []
-        raise UserError(
-            f"--resume_from_checkpoint {asked}: no checkpoint there (trainer_state.json is missing); "
-            f"{output} has: {', '.join(have) or 'none'}"
-        )
-    return str(found)
+def keep_lengths(checkpoint: Path, data_args: DataArguments, training_args: TrainingArguments) -> None:
+    """Take longest sequence and pixel budget from the run that is resumed, whatever would be settled here."""
+    began = read_sidecar(checkpoint)
+    if began and began.max_length and not training_args.gave_max_length:
+        training_args.max_length = began.max_length
+        del training_args.origins["max_length"]
+    if began and data_args.max_pixels is None:
+        budget = PixelBudget.of(load_processor(checkpoint))
+        data_args.max_pixels = budget.max_pixels
+        data_args.min_pixels = data_args.min_pixels or budget.min_pixels
 
 
 def build_model(model_args: ModelArguments, processor: Glm46VProcessor) -> Any:
@@ -201,55 +243,68 @@ def build_model(model_args: ModelArguments, processor: Glm46VProcessor) -> Any:
     return model
 
 
-def build_data(data_args: DataArguments, training_args: TrainingArguments, renderer: PromptRenderer) -> Splits:
-    """The samples, surveyed and split; evaluation is turned off when there is nothing to evaluate on."""
+def build_data(
+    model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, renderer: PromptRenderer
+) -> Splits:
+    """The samples, measured, fitted and split; evaluation is turned off when there is nothing to evaluate on."""
     evaluate = training_args.eval_strategy != "no"
     seed = training_args.data_seed if training_args.data_seed is not None else training_args.seed
-    splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate)
+    given = training_args.gave_max_length
+    fitting = fitting_of(model_args, data_args, training_args)
+    splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate, fitting)
+    training_args.max_length = splits.fitted.max_length
+    if settled := splits.fitted.explained(given):
+        logger.info("%s", settled)
     if evaluate and splits.evaluation is None:
         training_args.without_evaluation("; ".join(splits.notes))
     return splits
 
 
 def report_data(splits: Splits, training_args: TrainingArguments) -> None:
-    """Say what is trained on, what is shrunk, and what was set aside."""
+    """Say what is trained on and what was set aside."""
     if not is_main_process():
         return
     held_out = len(splits.evaluation) if splits.evaluation is not None else 0
     logger.info("samples: %d to train on, %d to evaluate on", len(splits.train), held_out)
     for note in splits.notes:
         logger.warning("%s", note)
-    if splits.num_shrunk:
-        logger.warning(
-            "%d images are shrunk to keep --max_length %s, but would be served larger; "
-            "--max_length %d trains them whole",
-            splits.num_shrunk,
-            training_args.max_length,
-            splits.longest_unshrunk,
-        )
     if file := splits.write_set_aside(training_args.output_dir):
         reasons = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
         logger.warning("set aside: %s; listed in %s", reasons, file)
 
 
-def run(trainer: GlmOcrTrainer, collator: VLMDataCollator, checkpoint: str | None) -> None:
-    """Train, from a checkpoint when given. Raises Interrupted when a signal ended it early."""
+def run(trainer: GlmOcrTrainer, checkpoint: Path | None) -> None:
+    """Train, from a checkpoint when given.
+
+    Raises:
+        Interrupted: a signal ended it early, after a checkpoint was saved.
+        Diverged: the loss, the gradient or the weights are no numbers any more.
+    """
     on_signal = SaveOnSignal()
     trainer.add_callback(on_signal)
-    collator.on_bad_image = _append_to(Path(trainer.args.output_dir) / SET_ASIDE_FILE)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    if on_signal.received is not None:
-        saved = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
-        raise Interrupted(on_signal.received, str(saved))
+    trainer.data_collator.on_bad_image = ListedIn(Path(trainer.args.output_dir) / SET_ASIDE_FILE)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        on_signal.restore()
+    trainer.divergence.raise_if_diverged(float(trainer.args.learning_rate))
+    if on_signal.stopped_by is not None:
+        saved = Path(trainer.args.output_dir) / name_of(trainer.state.global_step)
+        raise Interrupted(on_signal.stopped_by, str(saved))
 
 
-def _append_to(file: Path) -> Any:
-    def append(sample: Mapping[str, Any], error: ImageError) -> None:
+@dataclass(frozen=True)
+class ListedIn:
+    """Lists a sample whose image turns out to be unreadable, once; data-loading workers do so too."""
+
+    file: Path
+
+    def __call__(self, sample: Mapping[str, Any], error: ImageError) -> None:
         row = SetAside(str(sample.get("source", "")), error.reason, str(error))
-        with file.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
-
-    return append
+        line = json.dumps(asdict(row), ensure_ascii=False) + "\n"
+        if not self.file.is_file() or line not in self.file.read_text(encoding="utf-8"):
+            with self.file.open("a", encoding="utf-8") as handle:
+                handle.write(line)
 
 
 def write(trainer: GlmOcrTrainer) -> None:
@@ -260,5 +315,6 @@ def write(trainer: GlmOcrTrainer) -> None:
     if is_main_process():
         best = trainer.state.best_model_checkpoint
         kept = f" (the best checkpoint, {Path(best).name})" if best and trainer.args.load_best_model_at_end else ""
-        logger.info("saved %s%s; losses in %s", output, kept, Path(output) / LOSS_CURVE_FILE)
-        logger.info("read with it: python inference.py --model %s --image IMAGE", output)
+        drawn = Path(output) / LOSS_CURVE_FILE
+        logger.info("saved %s%s%s", output, kept, f"; losses in {drawn}" if drawn.is_file() else "")
+        logger.info("read with it: python inference.py --model %s --image IMAGE", shlex.quote(str(output)))

@@ -14,17 +14,17 @@ FLAGS = {  # those of a class's bases stand with the bases
         model_name use_lora lora_rank lora_alpha lora_dropout lora_target load_in_4bit freeze_vision_tower
         freeze_multi_modal_projector
     """,
-    "DataSource": "dataset_name dataset_config image_folder image_column text_column max_samples",
+    "DataSource": "dataset_name dataset_config image_folder image_column text_column data_format level max_samples",
     "PromptArguments": "prompt prompt_format min_pixels max_pixels",
     "ScoringArguments": "text_normalisation cer_unit",
     "ReaderArguments": "model adapter batch_size repetition_penalty device_map",
     "DataArguments": "train_split eval_split eval_split_size probe_dataset replay_dataset replay_ratio dry_run plan",
     "TrainingDefaults": """
-        output_dir num_train_epochs max_steps learning_rate lr_scheduler_type warmup_ratio warmup_steps
+        output_dir overwrite_output_dir num_train_epochs max_steps learning_rate lr_scheduler_type warmup_ratio warmup_steps
         per_device_train_batch_size gradient_accumulation_steps tokens_per_batch padding_free cache_vision_features
         vision_cache_gb dataloader_num_workers max_length eval_strategy eval_steps save_strategy save_steps
-        save_total_limit load_best_model_at_end eval_generate eval_samples metric_for_best_model
-        early_stopping_patience report_to max_grad_norm bf16 fp16 gradient_checkpointing
+        save_total_limit load_best_model_at_end eval_generate eval_samples per_device_eval_batch_size
+        metric_for_best_model early_stopping_patience report_to logging_nan_inf_filter max_grad_norm bf16 fp16 gradient_checkpointing
     """,
     "InferenceArguments": "image max_new_tokens",
     "EvaluateArguments": "predictions split find_label_errors output_dir max_new_tokens",

@@ -29,7 +29,6 @@ WITHOUT_A_FILE = {
     "metrics/comparison": "with the intervals it is made of: metrics/test_bootstrap.py",
     "metrics/definitions": "a table: metrics/test_scores.py works out every row by hand",
     "metrics/reading": "a dataclass without code",
-    "metrics/teds_worker": "the other process of metrics/test_tables.py",
     "planning/propose": "with the plan that it makes: planning/test_plan.py",
     "readers/*": "by format, from files as their tools write them: readers/test_*.py",
     "report/*": "by what they make, files and the page: report/test_report_*.py",

@@ -178,7 +178,8 @@ def with_peak(memory: Any, parts: dict[str, Any], moments: Moments) -> Result:
         f"plan {plan / 1e9:.2f} ({plan / peak:.2f}); {side_by_side(expected_parts(memory), parts)}",
         f"plan / measured from {low} to {high}",
         low <= plan / peak <= high,
-        {"plan": memory.by_part, "measured": parts, "moments": moments.peaks, "peak": peak, "expected peak": plan}
+        {"plan": memory.by_part, "measured": parts, "peak": peak, "expected peak": plan}
+        | {"moments": moments.peaks, "expected moments": expected_moments(memory)}
         | {"context": moments.context, "reserved": moments.reserved, "expected context": memory.overhead},
     )
 
@@ -194,6 +195,12 @@ def parts_only(memory: Any, parts: dict[str, Any], method: Mapping[str, object])
         all(low <= ratio <= high for ratio in ratios.values()),
         {"plan": memory.by_part, "measured": parts},
     )
+
+
+def expected_moments(memory: Any) -> dict[str, int]:
+    """Bytes at each moment that the plan knows, without its allowance for CUDA."""
+    always = sum(getattr(memory, name) for name in memory.ALWAYS if name != "overhead")
+    return {moment: always + sum(getattr(memory, name) for name in names) for moment, names in memory.moments.items()}
 
 
 def expected_parts(memory: Any) -> dict[str, int]:

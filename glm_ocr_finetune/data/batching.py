@@ -56,19 +56,26 @@ class BatchPlan:
         self.rank, self.num_ranks = rank, num_ranks
         self.shuffled, self.drop_last = shuffled, drop_last
         self._packed = _pack_by_tokens(lengths, tokens_per_batch, seed) if tokens_per_batch else None
-        if drop_last and not self._count():
+        if drop_last and not self.num_batches:
             raise UserError(
                 f"--dataloader_drop_last leaves no batch: {len(lengths)} samples, --per_device_train_batch_size {batch_size}"
             )
 
     def __len__(self) -> int:
-        return -(-self._count() // self.num_ranks)
+        return -(-self.num_batches // self.num_ranks)
 
-    def _count(self) -> int:
+    @property
+    def num_batches(self) -> int:
+        """Batches of an epoch, over all ranks, without repeats."""
         if self._packed is not None:
             return len(self._packed)
         samples = len(self.lengths)
         return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
+
+    @property
+    def ends_with_a_repeat(self) -> bool:
+        """Whether the last batch of this rank is one that another rank has already."""
+        return 0 < self.num_batches % self.num_ranks <= self.rank
 
     def __iter__(self) -> Iterator[list[int]]:
         batches = self.batches(self.epoch())
@@ -82,7 +89,7 @@ class BatchPlan:
         if self._packed is not None:
             return [self._packed[i] for i in rng.permutation(len(self._packed))]
         order = rng.permutation(len(self.lengths)) if self.shuffled else np.arange(len(self.lengths))
-        order = order[: self._count() * self.batch_size]  # all of them, unless the last batch is dropped
+        order = order[: self.num_batches * self.batch_size]  # all of them, unless the last batch is dropped
         if not self.by_length:
             return _cut(order, self.batch_size)
         batches: list[list[int]] = []

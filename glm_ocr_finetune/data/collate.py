@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..args import DEFAULT_PROMPT
 from ..inputs.images import ImageError
 from ..inputs.processor import PixelBudget
 from ..inputs.prompt import IGNORED, Encoded, PromptRenderer
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
+
+BLANK_SIDE = 56  # pixels: four image tokens
+BLANK = PixelBudget(BLANK_SIDE**2, BLANK_SIDE**2)
 
 
 class VLMDataCollator:
@@ -51,7 +54,8 @@ class VLMDataCollator:
         """A batch of B samples with sequences padded on the right to L.
 
         Returns:
-            The inputs of :func:`stack_inputs` and labels (B, L), -100 where nothing is trained.
+            The inputs of :func:`stack_inputs` and labels (B, L), -100 where nothing is trained. Samples whose image
+            cannot be read are left out; where none is left, :meth:`blank`.
         """
         encoded, pixels = [], []
         for sample in samples:
@@ -63,7 +67,7 @@ class VLMDataCollator:
             encoded.append(one)
             pixels.append(image)
         if not encoded:
-            raise UserError("no image of a batch can be read; see the lines above for each")
+            return self.blank()
         multiple = self.pad_to_multiple_of
         batch = stack_inputs([one.input_ids for one in encoded], pixels, self.renderer, "right", multiple)
         return batch | {"labels": pad([one.labels for one in encoded], IGNORED, "right", multiple)}
@@ -76,6 +80,19 @@ class VLMDataCollator:
         budget = fit_image(*size, PixelBudget.of(self.renderer.processor), num_text_tokens, self.max_length)
         pixels = read_pixels(sample.image, self.renderer, self.cache, budget, size, sample.key)
         return self.renderer.encode(sample.prompt, sample.text, pixels.num_tokens), pixels
+
+    def blank(self) -> dict[str, torch.Tensor]:
+        """One white image in which nothing is trained: what a rank computes where it has no sample, as others have one.
+
+        It weighs nothing in the step, and its gradient is 0.
+        """
+        from PIL import Image
+
+        white = Image.new("RGB", (BLANK_SIDE, BLANK_SIDE), "white")
+        pixels = read_pixels(white, self.renderer, self.cache, BLANK)
+        ids = self.renderer.encode(DEFAULT_PROMPT, "", pixels.num_tokens).input_ids
+        labels = {"labels": pad([[IGNORED] * len(ids)], IGNORED, "right")}
+        return stack_inputs([ids], [pixels], self.renderer, "right") | labels
 
     def _leave_out(self, sample: Mapping[str, Any], error: ImageError) -> None:
         logger.warning("left out of its batch: %s: %s", sample.get("source", "a sample"), error)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +15,20 @@ import numpy as np
 from ..args import DataArguments
 from ..errors import UserError
 from ..folders import SET_ASIDE_FILE
-from ..inputs.processor import PixelBudget
+from ..inputs.processor import PixelBudget, set_pixel_budget
 from ..inputs.prompt import PromptRenderer
 from ..readers import list_splits, load_rows
+from .lengths import Fitted, Shapes, fit
 from .measure import Measured, measure
 from .split import joined, split_rows
-from .survey import SetAside, Survey, survey
+from .survey import SetAside, Survey, shapes_of, survey
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from numpy.typing import NDArray
+    from transformers import Glm46VProcessor
+
+Fitting = Callable[[Shapes, PixelBudget], Fitted]
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Splits:
     Attributes:
         train_tokens, evaluation_tokens: sequence length of each sample, int32.
         train_image_tokens, evaluation_image_tokens: how many of them are image tokens, int32.
-        fingerprint: equal for equal texts, prompts and images of both sides, in the same order.
+        fitted: the pixel budget and the longest sequence that all of them are under.
     """
 
     train: Dataset
@@ -44,18 +47,9 @@ class Splits:
     evaluation_tokens: NDArray[np.int32]
     train_image_tokens: NDArray[np.int32]
     evaluation_image_tokens: NDArray[np.int32]
-    num_shrunk: int
-    longest_unshrunk: int
+    fitted: Fitted
     set_aside: list[SetAside] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def fingerprint(self) -> str:
-        digest = blake2b(digest_size=16)
-        for side in filter(None, (self.train, self.evaluation)):
-            for batch in side.with_format(None).select_columns(["text", "prompt", "key"]).iter(1000):
-                digest.update(repr(batch).encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()
 
     def set_aside_by_reason(self) -> dict[str, int]:
         return dict(Counter(row.reason for row in self.set_aside).most_common())
@@ -79,13 +73,6 @@ class Side:
     survey: Survey
     prompt: str
 
-    @classmethod
-    def load(cls, data_args: DataArguments, split: str, renderer: PromptRenderer, max_length: int | None) -> Side:
-        rows = _rows(data_args, split)
-        measured = measure(rows, renderer, data_args.prompt)
-        seen = survey(measured, PixelBudget.of(renderer.processor), max_length)
-        return cls(_with_measures(rows, measured), measured, seen, data_args.prompt)
-
     def samples(self, chosen: NDArray[np.int64]) -> Dataset:
         """The samples at these positions among the kept rows."""
         return self.rows.select(self.survey.kept[chosen]).with_transform(partial(_fill_prompt, prompt=self.prompt))
@@ -102,15 +89,32 @@ class Side:
 
 
 def load_splits(
-    data_args: DataArguments, renderer: PromptRenderer, max_length: int | None, seed: int, evaluate: bool = True
+    data_args: DataArguments,
+    renderer: PromptRenderer,
+    max_length: int | None,
+    seed: int,
+    evaluate: bool = True,
+    fitting: Fitting | None = None,
 ) -> Splits:
-    """Read the data set, measure it, and split it.
+    """Read the data set, measure it, fit it, and split it.
+
+    Args:
+        renderer: the pixel budget of its processor is lowered where the samples would be too long.
+        fitting: settles budget and longest sequence from what was measured; by default samples are fitted to
+            ``max_length``.
 
     Raises:
         UserError: there is no such data set, split or column, or no sample is left.
     """
     check_data_arguments(data_args)
-    side = Side.load(data_args, data_args.train_split, renderer, max_length)
+    names = [data_args.train_split, *([data_args.eval_split] if evaluate and data_args.eval_split else [])]
+    tables = [_rows(data_args, name) for name in names]
+    measured = [measure(rows, renderer, data_args.default_prompt) for rows in tables]
+    fitted = _fit_all(measured, renderer.processor, fitting or partial(fit, max_length=max_length))
+    side, *others = (
+        Side(_with_measures(rows, one), one, survey(one, fitted.budget, fitted.max_length), data_args.default_prompt)
+        for rows, one in zip(tables, measured, strict=True)
+    )
     seen, set_aside = side.survey, side.set_aside()
     if not len(seen.kept):
         raise UserError(_nothing_left(data_args, set_aside))
@@ -126,16 +130,22 @@ def load_splits(
         evaluation_tokens=seen.num_tokens[held_out],
         train_image_tokens=seen.num_image_tokens[train],
         evaluation_image_tokens=seen.num_image_tokens[held_out],
-        num_shrunk=seen.num_shrunk,
-        longest_unshrunk=seen.longest_unshrunk,
+        fitted=fitted,
         set_aside=set_aside,
         notes=notes,
     )
-    if evaluate and data_args.eval_split is not None:
-        _add_eval_split(splits, Side.load(data_args, data_args.eval_split, renderer, max_length))
+    for other in others:
+        _add_eval_split(splits, other)
     if data_args.replay_dataset:
-        _mix_in_replay(splits, data_args, renderer, max_length, seed)
+        _mix_in_replay(splits, data_args, renderer, seed)
     return splits
+
+
+def _fit_all(measured: Sequence[Measured], processor: Glm46VProcessor, fitting: Fitting) -> Fitted:
+    """One budget and one longest sequence for the samples of all splits, set in the processor."""
+    fitted = fitting(Shapes.joined([shapes_of(one) for one in measured]), PixelBudget.of(processor))
+    set_pixel_budget(processor, fitted.budget.min_pixels, fitted.budget.max_pixels)
+    return fitted
 
 
 def check_data_arguments(data_args: DataArguments) -> None:
@@ -152,7 +162,9 @@ def check_data_arguments(data_args: DataArguments) -> None:
 
 def load_other(data_args: DataArguments, dataset_name: str, renderer: PromptRenderer, max_length: int | None) -> Splits:
     """The samples of another data set (a probe, a replay), with columns of its own: its test split, else another."""
-    other = DataArguments(dataset_name=dataset_name, train_split=default_split(dataset_name), prompt=data_args.prompt)
+    other = DataArguments(
+        dataset_name=dataset_name, train_split=default_split(dataset_name), prompt=data_args.default_prompt
+    )
     return load_splits(other, renderer, max_length, seed=0, evaluate=False)
 
 
@@ -162,14 +174,13 @@ def default_split(dataset_name: str, config: str | None = None, data_format: str
     return next((name for name in ("test", "validation") if name in splits), splits[0])
 
 
-def _mix_in_replay(
-    splits: Splits, data_args: DataArguments, renderer: PromptRenderer, max_length: int | None, seed: int
-) -> None:
+def _mix_in_replay(splits: Splits, data_args: DataArguments, renderer: PromptRenderer, seed: int) -> None:
     """Add ``replay_ratio`` samples of the replay data set for each training sample, repeated where they are too few."""
     name = str(data_args.replay_dataset)
     trained = "train" if "train" in list_splits(name) else list_splits(name)[0]
-    replay_args = DataArguments(dataset_name=name, train_split=trained, prompt=data_args.prompt)
-    replay = load_splits(replay_args, renderer, max_length, seed, evaluate=False)
+    replay_args = DataArguments(dataset_name=name, train_split=trained, prompt=data_args.default_prompt)
+    as_it_is = partial(fit, max_length=splits.fitted.max_length, may_lower=False)
+    replay = load_splits(replay_args, renderer, None, seed, evaluate=False, fitting=as_it_is)
     wanted = max(1, round(data_args.replay_ratio * len(splits.train)))
     drawn = np.resize(np.random.default_rng(seed).permutation(len(replay.train)), wanted)
     splits.train = concatenate(splits.train, replay.train.select(drawn))
@@ -191,8 +202,6 @@ def _add_eval_split(splits: Splits, side: Side) -> None:
     seen = side.survey
     splits.evaluation = side.samples(np.arange(len(seen.kept))) if len(seen.kept) else None
     splits.evaluation_tokens, splits.evaluation_image_tokens = seen.num_tokens, seen.num_image_tokens
-    splits.num_shrunk += seen.num_shrunk
-    splits.longest_unshrunk = max(splits.longest_unshrunk, seen.longest_unshrunk)
     splits.set_aside += side.set_aside()
     if not len(seen.kept):
         splits.notes.append("no evaluation: every row of the evaluation split was set aside")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..inputs.images import ImageError
 from ..inputs.processor import PixelBudget
-from ..vision.pixels import TooLong, fit_image
+from .lengths import Shapes
 from .measure import Measured
 
 if TYPE_CHECKING:
@@ -31,48 +31,48 @@ class Survey:
 
     Attributes:
         kept: row numbers that are used, int64, ascending.
-        num_tokens: sequence length of each kept row, after shrinking, int32.
+        num_tokens: sequence length of each kept row, int32.
         num_image_tokens: how many of them are image tokens, int32.
-        num_shrunk: how many images are shrunk to fit ``max_length``.
-        longest_unshrunk: tokens of the longest sequence, had no image been shrunk.
         rejected: row number -> (reason, detail) of the other rows.
     """
 
     kept: NDArray[np.int64]
     num_tokens: NDArray[np.int32]
     num_image_tokens: NDArray[np.int32]
-    num_shrunk: int
-    longest_unshrunk: int
     rejected: dict[int, tuple[str, str]]
 
 
+def usable(measured: Measured) -> NDArray[np.int64]:
+    """Numbers of the rows that could be measured, ascending."""
+    rejected = np.fromiter(measured.rejected, np.int64, len(measured.rejected))
+    return np.setdiff1d(np.arange(len(measured.heights)), rejected)
+
+
+def shapes_of(measured: Measured) -> Shapes:
+    """What is known of the usable rows."""
+    rows = usable(measured)
+    return Shapes(measured.heights[rows], measured.widths[rows], measured.text_tokens[rows])
+
+
 def survey(measured: Measured, budget: PixelBudget, max_length: int | None) -> Survey:
-    """Fit every row that was measured; images are shrunk where a sequence is too long, labels are never cut."""
-    kept, tokens, image_tokens, num_shrunk, longest = [], [], [], 0, 0
+    """Count the tokens of every usable row; one that is too long is set aside, nothing is cut."""
+    rows, shapes = usable(measured), shapes_of(measured)
+    image_tokens = shapes.image_tokens(budget)
+    tokens = image_tokens + shapes.text_tokens
+    fits = (image_tokens > 0) & (tokens <= max_length if max_length else True)
     rejected = dict(measured.rejected)
-    sizes = zip(measured.heights.tolist(), measured.widths.tolist(), measured.text_tokens.tolist(), strict=True)
-    for row, (height, width, text) in enumerate(sizes):
-        if row in rejected:
-            continue
-        try:
-            full = budget.num_image_tokens(height, width)
-            fitted = fit_image(height, width, budget, text, max_length).num_image_tokens(height, width)
-        except ImageError as error:
-            rejected[row] = (error.reason, str(error))
-            continue
-        except TooLong as error:
-            rejected[row] = ("too_long", str(error))
-            continue
-        kept.append(row)
-        tokens.append(text + fitted)
-        image_tokens.append(fitted)
-        num_shrunk += fitted < full
-        longest = max(longest, text + full)
-    return Survey(
-        kept=np.array(kept, dtype=np.int64),
-        num_tokens=np.array(tokens, np.int32),
-        num_image_tokens=np.array(image_tokens, np.int32),
-        num_shrunk=num_shrunk,
-        longest_unshrunk=longest,
-        rejected=rejected,
-    )
+    for row, text, image in zip(*(of[~fits].tolist() for of in (rows, shapes.text_tokens, image_tokens)), strict=True):
+        rejected[row] = _too_thin(measured, row, budget) or (
+            "too_long",
+            f"{text} tokens of text and {image} of image exceed --max_length {max_length}",
+        )
+    return Survey(rows[fits], tokens[fits], image_tokens[fits], rejected)
+
+
+def _too_thin(measured: Measured, row: int, budget: PixelBudget) -> tuple[str, str] | None:
+    """Why the image of a row cannot be resized at all; None when it can."""
+    try:
+        budget.num_image_tokens(int(measured.heights[row]), int(measured.widths[row]))
+    except ImageError as error:
+        return error.reason, str(error)
+    return None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from .checkpoint import read_sidecar
+from .checkpoint import model_file, read_object, read_sidecar
 from .parts import linear_layers, part_of
 
 if TYPE_CHECKING:
@@ -57,10 +55,11 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, lora
 
 
 def adapter_base(path: str) -> str | None:
-    """The base model that an adapter directory names, or None when the directory is no adapter."""
-
-    config = Path(path) / "adapter_config.json"
-    if not config.is_file():
+    """The base model that an adapter directory or hub id names; None when it is no adapter."""
+    config = model_file(path, "adapter_config.json")
+    if config is None:
         return None
     sidecar = read_sidecar(path)
-    return sidecar.base_model if sidecar else str(json.loads(config.read_text())["base_model_name_or_path"])
+    if sidecar and sidecar.base_model:
+        return sidecar.base_model
+    return str(read_object(config)["base_model_name_or_path"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,10 @@ from ..errors import UserError, first_line
 from ..inputs.processor import load_processor
 from ..network import only_local
 from .adapters import adapter_base, add_lora, check_adapter_arguments
-from .checkpoint import read_sidecar
+from .checkpoint import model_file, read_sidecar
 from .mtp import mtp_prefix, read_mtp_tensors
 from .parts import freeze, keep_trained_in_fp32
-from .tiny import tiny_path
+from .tiny import TINY_NAMES, is_tiny, tiny_path
 
 if TYPE_CHECKING:
     import torch
@@ -121,8 +122,22 @@ def _expecting_mtp(config: Any) -> Iterator[None]:
 
 
 def resolve_model_path(model_name: str) -> str:
-    """``tiny`` and ``tiny-random`` become directories; everything else stays as it is."""
-    return str(tiny_path(model_name)) if model_name in ("tiny", "tiny-random") else model_name
+    """``tiny`` and ``tiny-random`` become directories, a directory its absolute path; a hub id stays as it is."""
+    return str(tiny_path(model_name)) if model_name in TINY_NAMES else lasting_name(model_name)
+
+
+def lasting_name(model_name: str) -> str:
+    """The name that finds a model from any working directory: a hub id, ``tiny``, or an absolute path."""
+    is_path = model_name not in TINY_NAMES and Path(model_name).is_dir()
+    return os.path.abspath(model_name) if is_path else model_name
+
+
+def is_tiny_model(model_name: str) -> bool:
+    """Whether a name is that of the tiny model, or of a directory with one; what is wrong there is told on loading."""
+    path = resolve_model_path(model_name)
+    if not (Path(path) / "config.json").is_file():
+        return False
+    return is_tiny(load_config(path))
 
 
 def load_config(path: str) -> Any:
@@ -209,16 +224,22 @@ def load_for_reading(
     Returns:
         The model, the processor it was tuned with, and the prompt format it was tuned with.
     """
-    base, adapter = (adapter_base(model_name), model_name) if adapter_base(model_name) else (model_name, adapter)
+    base = adapter_base(model_name)
+    base, adapter = (base, model_name) if base else (model_name, adapter)
     if adapter and not adapter_base(adapter):
         raise UserError(f"--adapter {adapter} holds no adapter_config.json; name the folder of a LoRA adapter")
-    model: Any = load_weights(base or model_name, device_map=_device(device_map))
+    if adapter and (os.path.isabs(base) or base.startswith(".")) and not Path(base).exists():
+        raise UserError(
+            f"the adapter {adapter} was trained on {base}, which is not there; name its base yourself: "
+            f"--model BASE --adapter {adapter}"
+        )
+    model: Any = load_weights(base, device_map=_device(device_map))
     if adapter:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     tuned = adapter or model.name_or_path
-    has_processor = (Path(tuned) / "processor_config.json").is_file()
+    has_processor = model_file(tuned, "processor_config.json") is not None
     sidecar = read_sidecar(tuned)
     processor = load_processor(tuned if has_processor else model.name_or_path)
     return model.eval(), processor, sidecar.prompt_format if sidecar else DEFAULT_PROMPT_FORMAT

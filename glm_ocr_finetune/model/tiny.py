@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import Glm46VProcessor, GlmOcrConfig, GlmOcrForConditionalGeneration, PreTrainedTokenizerFast
 
+TINY_NAMES = ("tiny", "tiny-random")
 HIDDEN_SIZE = 192
 NUM_LAYERS = 4
 NUM_HEADS = 4
@@ -207,6 +208,12 @@ def write_random(directory: str | Path, seed: int = 0) -> Path:
     save_model(model.to(torch.bfloat16), directory, mtp)
     save_processor(build_processor(), directory)
     return Path(directory)
+
+
+def is_tiny(config: GlmOcrConfig) -> bool:
+    """Whether a model has this module's shape: ``tiny``, ``tiny-random``, or what was tuned from them."""
+    text = config.text_config
+    return (text.hidden_size, text.num_hidden_layers) == (HIDDEN_SIZE, NUM_LAYERS)
 
 
 def tiny_path(name: str) -> Path:

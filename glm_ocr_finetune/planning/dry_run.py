@@ -68,8 +68,11 @@ def show_samples(out: Console, splits: Splits, max_length: int | None) -> None:
     for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
         bar = "█" * round(BAR * count / counts.max())
         out.print(f"  {low:6.0f} to {high:6.0f}  {count:7d}  {bar}")
-    hint = f"; --max_length {splits.longest_unshrunk} trains them whole" if splits.num_shrunk else ""
-    out.print(f"images shrunk to fit: {splits.num_shrunk}{hint}")
+    if splits.fitted.num_lowered:
+        lowered = splits.fitted.budget.max_pixels
+        out.print(
+            f"images made smaller by max_pixels {lowered}, in training and in what is saved: {splits.fitted.num_lowered}"
+        )
     aside = ", ".join(f"{count} {reason}" for reason, count in splits.set_aside_by_reason().items())
     out.print(f"rows set aside: {aside or 'none'}")
     for row in splits.set_aside[:5]:

@@ -23,8 +23,8 @@ from ..ranks import console
 from ..training.cache_choice import decide, feature_bytes
 from ..vision.cache import MemoryStore, VisionCache
 from ..vision.encoder import backbone_of
-from .memory import Estimate, Memory, Saving
-from .propose import batch_plan, gigabytes, largest_batch, method_of, optimizer_name
+from .memory import Estimate, Memory
+from .propose import batch_plan, gigabytes, largest_batch, method_of, saving_of
 
 if TYPE_CHECKING:
     from ..data.collate import VLMDataCollator
@@ -90,14 +90,9 @@ def expected_memory(
     """The memory of a run as its arguments say."""
     config = load_config(resolve_model_path(model_args.model_name))
     estimate = Estimate(config, method_of(model_args, model_args.use_lora, on_gpu))
-    saving = Saving(
-        load_in_4bit=model_args.load_in_4bit,
-        eight_bit_optimizer="8bit" in optimizer_name(training_args),
-        gradient_checkpointing=bool(training_args.gradient_checkpointing),
-        accumulates=training_args.gradient_accumulation_steps > 1,
-    )
     size, tokens = training_args.per_device_train_batch_size, training_args.tokens_per_batch
-    return estimate.memory(largest_batch(splits, training_args, size, tokens), saving, cache)
+    batch = largest_batch(splits.train_tokens, splits.train_image_tokens, training_args, size, tokens)
+    return estimate.memory(batch, saving_of(model_args, training_args), cache)
 
 
 def memory_table(memory: Memory) -> Table:

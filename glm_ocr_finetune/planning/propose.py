@@ -21,6 +21,8 @@ from ..vision.cache import GIGABYTE
 from .memory import Batch, Estimate, Memory, Method, Saving
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..data.splits import Splits
     from ..parse import Given
     from ..training_args import TrainingArguments
@@ -64,7 +66,13 @@ def propose(
     estimates = {use_lora: Estimate(config, method_of(model_args, use_lora, on_gpu=True)) for use_lora in (False, True)}
     rows = []
     for candidate in candidates(model_args, training_args, given):
-        batch = largest_batch(splits, training_args, candidate.batch_size, candidate.tokens_per_batch)
+        batch = largest_batch(
+            splits.train_tokens,
+            splits.train_image_tokens,
+            training_args,
+            candidate.batch_size,
+            candidate.tokens_per_batch,
+        )
         rows.append((candidate, batch, estimates[candidate.use_lora].memory(batch, candidate.saving)))
     room = USABLE * size
     chosen = next((candidate for candidate, _, memory in rows if memory.peak <= room), None)
@@ -161,18 +169,31 @@ def method_of(model_args: ModelArguments, use_lora: bool, on_gpu: bool) -> Metho
     return Method(frozen, rank, model_args.lora_target, model_args.lora_dropout, on_gpu)
 
 
+def saving_of(model_args: ModelArguments, training_args: TrainingArguments) -> Saving:
+    """What the arguments do to need less."""
+    return Saving(
+        load_in_4bit=model_args.load_in_4bit,
+        eight_bit_optimizer="8bit" in optimizer_name(training_args),
+        gradient_checkpointing=bool(training_args.gradient_checkpointing),
+        accumulates=training_args.gradient_accumulation_steps > 1,
+    )
+
+
 def largest_batch(
-    splits: Splits, training_args: TrainingArguments, batch_size: int, tokens_per_batch: int | None
+    lengths: NDArray[np.int32],
+    image_tokens: NDArray[np.int32],
+    training_args: TrainingArguments,
+    batch_size: int,
+    tokens_per_batch: int | None,
 ) -> Batch:
     """The largest batch that can come up: the longest samples together; the few prompt tokens count as labels."""
-    lengths = splits.train_tokens
     if tokens_per_batch:
         asked = copy.copy(training_args)
         asked.tokens_per_batch = tokens_per_batch
         chosen = max(batch_plan(lengths, asked).batches(0), key=lambda batch: int(lengths[batch].sum()))
     else:
         chosen = np.argsort(-lengths, kind="stable")[:batch_size].tolist()
-    tokens, images = lengths[chosen], splits.train_image_tokens[chosen]
+    tokens, images = lengths[chosen], image_tokens[chosen]
     computed = tokens.sum() if training_args.padding_free else tokens.max() * len(tokens)
     return Batch(int(computed), int(images.sum()), int((tokens - images).sum()))
 

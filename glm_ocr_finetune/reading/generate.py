@@ -10,14 +10,13 @@ from ..data.stack import stack_inputs
 from ..inputs.images import AnyImage, ImageError
 from ..vision.encoder import INPUTS, VisionEncoder, backbone_of
 from ..vision.pixels import Pixels, read_pixels
+from .room import rows_for
 
 if TYPE_CHECKING:
     import torch
 
     from ..inputs.prompt import PromptRenderer
 
-TOKENS_PER_BATCH = 16_384  # prompts with their images, padding included: some pages, or many lines
-MOST_PER_BATCH = 64  # with more, a step of decoding takes longer by as much as there are fewer of them (docs/log.md)
 FEWEST_TO_REGROUP = 4  # below, leaving stopped rows out costs more than running them along
 
 
@@ -97,15 +96,39 @@ def generate_all(
     An image that turns out to be unreadable gives its ImageError as the answer; the others of its batch are read.
     """
     encoder = encoder or VisionEncoder()
-    for batch in group(requests, batch_size):
+    for batch in group(requests, rows_for(model, batch_size)):
         images = {i: _pixels_or_error(requests[i]) for i in batch}
         yield from ((i, image) for i, image in images.items() if isinstance(image, ImageError))
         readable = {i: image for i, image in images.items() if isinstance(image, Pixels)}
-        if readable:
-            inputs = _model_inputs(list(readable.values()), [requests[i].prompt for i in readable], renderer)
-            limits = [requests[i].max_new_tokens for i in readable]
+        for part in _parts_that_fit(model, renderer, requests, readable, repetition_penalty, encoder):
+            yield from part
+
+
+def _parts_that_fit(
+    model: Any,
+    renderer: PromptRenderer,
+    requests: Sequence[Request],
+    images: dict[int, Pixels],
+    repetition_penalty: float,
+    encoder: VisionEncoder,
+) -> Iterator[list[tuple[int, Generated]]]:
+    """The answers to a batch; where the memory is too small after all, to each half of it in turn."""
+    import torch
+
+    waiting = [list(images)] if images else []
+    while waiting:
+        these = waiting.pop(0)
+        inputs = _model_inputs([images[i] for i in these], [requests[i].prompt for i in these], renderer)
+        limits = [requests[i].max_new_tokens for i in these]
+        try:
             answers = _greedy(model, inputs, limits, repetition_penalty, encoder)
-            yield from zip(readable, (_generated(ids, model, renderer) for ids in answers), strict=True)
+        except torch.OutOfMemoryError:
+            if len(these) == 1:
+                raise
+            half = len(these) // 2
+            waiting[:0] = [these[:half], these[half:]]
+            continue
+        yield [(i, _generated(ids, model, renderer)) for i, ids in zip(these, answers, strict=True)]
 
 
 def longest_first(requests: Sequence[Request]) -> list[int]:
@@ -113,26 +136,22 @@ def longest_first(requests: Sequence[Request]) -> list[int]:
     return sorted(range(len(requests)), key=lambda i: -(requests[i].num_tokens + requests[i].max_new_tokens))
 
 
-def group(requests: Sequence[Request], batch_size: int | None = None) -> list[list[int]]:
+def group(requests: Sequence[Request], rows: Callable[[int, int], int]) -> list[list[int]]:
     """Positions of requests in batches of like length, the longest first.
 
     Args:
-        batch_size: images in a batch; by default as many as fit ``TOKENS_PER_BATCH`` and ``MOST_PER_BATCH``.
+        rows: tells how many rows of so many tokens of prompt, with so many of answer at most, make a batch.
     """
     batches: list[list[int]] = []
-    longest = 0
+    tokens = answer = 0
     for i in longest_first(requests):
-        longest = max(longest, requests[i].num_tokens)
-        if not batches or len(batches[-1]) >= _room(longest, batch_size):
+        one = requests[i]
+        tokens, answer = max(tokens, one.num_tokens), max(answer, one.max_new_tokens)
+        if not batches or len(batches[-1]) >= rows(tokens, answer):
             batches.append([])
-            longest = requests[i].num_tokens
+            tokens, answer = one.num_tokens, one.max_new_tokens
         batches[-1].append(i)
     return batches
-
-
-def _room(longest: int, batch_size: int | None) -> int:
-    """Rows of ``longest`` tokens in a batch, one at least."""
-    return batch_size or max(1, min(MOST_PER_BATCH, TOKENS_PER_BATCH // max(1, longest)))
 
 
 def _pixels_or_error(request: Request) -> Pixels | ImageError:

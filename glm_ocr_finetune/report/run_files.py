@@ -97,11 +97,7 @@ def read_run(run: Path) -> RunFacts:
 
 def check_is_run(run: Path) -> None:
     """Raise ``UserError`` for a folder that no training run has written to, with the nearest thing that is meant."""
-    if (
-        _state_file(run).is_file()
-        and run.name.startswith("checkpoint-")
-        and readings_file(run.parent, TUNED_READINGS).is_file()
-    ):
+    if run.name.startswith("checkpoint-") and (run.parent / STATE_FILE).is_file():
         raise UserError(f"{run} is one checkpoint of a run; expected --run {run.parent}")
     readings = [readings_file(run, name) for name in (BASE_READINGS, TUNED_READINGS)]
     if any(file.is_file() for file in (*readings, run / SUMMARY_FILE, _state_file(run))):

@@ -48,7 +48,13 @@ def choose_cache(
     limit = capacity(mode, training_args)
     if mode == "memory":
         return VisionCache(name, MemoryStore(limit))
-    return VisionCache(name, DiskStore(cache_home() / name, limit))
+    try:
+        return VisionCache(name, DiskStore(cache_home() / name, limit))
+    except OSError as error:
+        logger.warning(
+            "image features are not cached, and encoded every epoch: %s cannot be written (%s)", cache_home(), error
+        )
+        return None
 
 
 def decide(config: Any, visual: Any, splits: Splits, training_args: TrainingArguments) -> tuple[str, str]:
@@ -101,5 +107,8 @@ def capacity(mode: str, training_args: TrainingArguments) -> float:
     if mode == "memory":
         return SHARE_OF_FREE * psutil.virtual_memory().available / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     home = cache_home()
-    home.mkdir(parents=True, exist_ok=True)
-    return SHARE_OF_FREE * shutil.disk_usage(home).free
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        return SHARE_OF_FREE * shutil.disk_usage(home).free
+    except OSError:  # a file in the way, or a disk that is read only
+        return 0.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,32 +16,49 @@ from transformers.training_args import TrainingArguments as HfTrainingArguments
 
 from ..charts import draw_curves
 from ..folders import LOSS_CURVE_FILE
+from ..ranks import greatest
 from ..vision.encoder import VisionEncoder, backbone_of
 
 logger = logging.getLogger(__name__)
 
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # SIGUSR1 is Slurm's word before the time is over
+SAME_SIGNAL_S = 2.0  # a launcher passes on what the terminal has already sent to every process
+
 
 class SaveOnSignal(TrainerCallback):
-    """On Ctrl-C or SIGTERM: finish the step, save a checkpoint, leave. A second signal leaves at once.
+    """On a signal to any rank: all ranks finish the step, save a checkpoint and leave. A second one leaves at once.
 
-    ``received`` is the number of the signal, or None.
+    ``stopped_by`` is the number of the signal that ended training, on all ranks alike; None while none did.
     """
 
     def __init__(self) -> None:
-        self.received: int | None = None
+        self.stopped_by: int | None = None
+        self._received = 0
+        self._when = 0.0
         self._previous: dict[int, Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.received = None
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self.stopped_by, self._received = None, 0
+        if threading.current_thread() is not threading.main_thread():
+            return  # where Python allows no handlers
+        for name in SIGNALS:
+            number = getattr(signal, name, None)  # Windows has two of them
+            if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):  # as nohup sets it
+                continue
             self._previous[number] = signal.signal(number, self._remember)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        logger.warning("%s: finishing this step, then saving a checkpoint", signal.Signals(number).name)
-        self._restore()
+        name = signal.Signals(number).name
+        if not self._received:
+            self._received, self._when = number, time.monotonic()
+            logger.warning("%s: finishing this step, then saving a checkpoint; once more leaves at once", name)
+        elif time.monotonic() - self._when > SAME_SIGNAL_S:
+            logger.warning("%s again: leaving without a checkpoint of this step", name)
+            self.restore()
+            signal.raise_signal(number)
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Give the signals back to whoever had them before training."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
@@ -47,13 +66,17 @@ class SaveOnSignal(TrainerCallback):
     def on_step_end(
         self, args: HfTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        if self.received is not None:
+        (number,) = greatest(self._received)
+        if number:
+            self.stopped_by = number
             control.should_save = True
             control.should_training_stop = True
+            if state.is_world_process_zero and not self._received:
+                logger.warning("%s on another rank: saving a checkpoint and leaving", signal.Signals(number).name)
         return control
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._restore()
+        self.restore()
 
 
 class ReleaseTower(TrainerCallback):

@@ -1,6 +1,6 @@
 """What a training step computes, and nothing else: each image once, no padding, and the head on trained positions.
 
-TRL's trainer asks the model for ``fused_lm_head=True``; :func:`install` answers it. Every other call, generation
+TRL's loop asks the model for ``fused_lm_head=True``; :func:`replace_forward` answers it. Every other call, generation
 among them, goes to the model's own ``forward``.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 VOCABULARY_CHUNK = 32768  # columns of logits held at a time
 
 
-def install(model: Any, encoder: VisionEncoder, padding_free: bool) -> None:
+def replace_forward(model: Any, encoder: VisionEncoder, padding_free: bool) -> None:
     """Make ``model(..., fused_lm_head=True)`` compute log-probabilities of labels as this module does.
 
     Args:
@@ -111,5 +111,9 @@ def score_next_tokens(hidden: Tensor, labels: Tensor, head: nn.Linear) -> FusedC
         )
     label_mask = torch.ones_like(log_probs, dtype=torch.bool)
     return FusedCausalLMOutput(
-        loss=-log_probs.mean(), log_probs=log_probs, entropy=entropy, is_top1=is_top1, label_mask=label_mask
+        loss=-log_probs.sum() / max(len(log_probs), 1),
+        log_probs=log_probs,
+        entropy=entropy,
+        is_top1=is_top1,
+        label_mask=label_mask,
     )

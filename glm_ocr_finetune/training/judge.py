@@ -5,19 +5,19 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from ..data.samples import sample_of
 from ..errors import UserError
 from ..folders import SUMMARY_FILE, readings_file
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Comparison, Scores, ScoringSettings, compare, read_predictions, score
 from ..ranks import is_main_process
-from ..reading.samples import read_samples, write_predictions
+from ..reading.samples import read_samples, reading_of, write_predictions
 from ..vision.encoder import VisionEncoder
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORGOTTEN = "mix samples like these into the training data, or train with fewer epochs (--num_train_epochs)"
 LOGGED = {
     "cer": "corpus_cer",
     "mean_cer": "mean_cer",
@@ -63,25 +62,36 @@ class Judge:
     Attributes:
         samples: N rows of :class:`~..data.splits.Splits`; the same at every reading.
         lengths: N sequence lengths in tokens.
+        batch_size: samples read together; None follows the free memory.
         run: output folder of the run, where the readings go, a JSON-lines file for each.
         encoder: gives the image features, the cached ones without work.
+        seconds: how long each reading has taken, by its name.
     """
 
     renderer: PromptRenderer
     samples: Dataset
     lengths: Sequence[int]
-    batch_size: int
+    batch_size: int | None
     settings: ScoringSettings
     run: Path
     encoder: VisionEncoder
+    seconds: dict[str, float] = field(default_factory=dict)
 
-    def read(self, model: Any, name: str) -> Scores:
+    def read(self, model: Any, name: str, encoder: VisionEncoder | None = None, progress: bool = False) -> Scores:
         """Read all samples with ``model``, keep the readings as ``name``.jsonl, and score them."""
         was_training = model.training
         model.eval()
+        started = time.monotonic()
         readings = read_samples(
-            model, self.renderer, self.samples, self.lengths, self.batch_size, progress=False, encoder=self.encoder
+            model,
+            self.renderer,
+            self.samples,
+            self.lengths,
+            self.batch_size,
+            progress=progress,
+            encoder=encoder or self.encoder,
         )
+        self.seconds[name] = time.monotonic() - started
         model.train(was_training)
         if is_main_process():
             write_predictions(readings, self.file(name))
@@ -91,15 +101,15 @@ class Judge:
         return readings_file(self.run, name)
 
     def remembered(self, name: str) -> Scores | None:
-        """The scores of an earlier reading, from its file; None when it was never made."""
+        """The scores of an earlier reading of these samples, from its file; None when it was never made."""
         file = self.file(name)
-        return score(read_predictions(file).readings, self.settings) if file.is_file() else None
-
-
-def choose_samples(samples: Dataset, lengths: np.ndarray, most: int, seed: int) -> tuple[Dataset, list[int]]:
-    """At most ``most`` samples and their lengths, the same ones for the same seed."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(samples))[:most])
-    return samples.select(chosen), lengths[chosen].tolist()
+        if not file.is_file():
+            return None
+        readings = read_predictions(file).readings
+        own = (reading_of(sample_of(row)) for row in self.samples)
+        if {(one.id, one.truth) for one in readings} != {(one.id, one.truth) for one in own}:
+            return None
+        return score(readings, self.settings)
 
 
 def logged_metrics(scores: Scores, prefix: str) -> dict[str, float]:
@@ -140,12 +150,11 @@ def write_summary(summary: Mapping[str, Any], directory: Path) -> Path:
     return file
 
 
-def report_verdict(comparison: Comparison, name: str = "", may_stay: bool = False) -> None:
-    """Say base against tuned plainly, with the next step; what is not convincing is a warning.
+def report_verdict(comparison: Comparison, next_step: str | None, name: str = "", may_stay: bool = False) -> None:
+    """Say base against tuned plainly, and what to try next; what is not convincing is a warning.
 
     Where the tuned model may stay as it was (the forgetting probe), only a worse one is.
     """
-    forgotten = FORGOTTEN if comparison.verdict == "worse" else None
-    next_step = forgotten if may_stay else comparison.next_step
+    next_step = next_step or (None if may_stay else comparison.next_step)
     line = f"{name}{comparison.finding}" + (f". Next: {next_step}" if next_step else "")
     logger.log(logging.WARNING if next_step else logging.INFO, "%s", line)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import seed_worker
 from trl import SFTTrainer
 
@@ -19,16 +24,21 @@ from ..data.batching import BatchPlan
 from ..data.collate import VLMDataCollator
 from ..errors import UserError
 from ..inputs.processor import save_processor
-from ..inputs.prompt import PromptRenderer
-from ..model.checkpoint import Sidecar, carried_mtp_tensors
+from ..inputs.prompt import IGNORED, PromptRenderer
+from ..model.checkpoint import Sidecar, carried_mtp_tensors, stored_as
 from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
+from ..model.tiny import is_tiny
 from ..training_args import TrainingArguments, one_line
-from ..vision.encoder import VisionEncoder
+from ..vision.encoder import VisionEncoder, backbone_of, without_adapters
 from .callbacks import DrawLoss, ReleaseTower
-from .forward import install
+from .checkpoints import STATE_FILE, name_of, remove_older, written_whole
+from .divergence import StopOnDivergence, refuse_broken_weights
+from .forward import replace_forward
 from .judge import Judge, logged_metrics
+from .loaders import EachOnce, Samples, in_order
 from .model_card import write_card
+from .run_record import RunRecord
 
 if TYPE_CHECKING:
     import torch
@@ -39,42 +49,89 @@ if TYPE_CHECKING:
 class GlmOcrTrainer(SFTTrainer):
     """TRL's trainer, saving checkpoints that servers load: MTP tensors, both stop ids, pixel budget, sidecar.
 
+    The loss is not here: TRL's ``compute_loss`` calls ``model(..., fused_lm_head=True)``, and the model's ``forward``
+    is replaced by :func:`.forward.replace_forward`, whose :func:`.forward.score_labels` computes what is summed.
+
     Checkpoints on the way keep the fp32 weights, so that a run resumes exactly; what is written to ``output_dir``
-    at the end has the type of the base checkpoint (bf16), which is what it is served in.
+    at the end has the type of the base checkpoint (bf16), which is what it is served in; see :func:`.stored_as`.
+
+    Args:
+        encoder: gives the image features, the cached ones without work.
+        sample_lengths: (number of training samples,) tokens of each, for batches by length or by tokens.
+        sidecar: written into every checkpoint.
+        judge: reads at every evaluation.
+        record: what the run was started with; written into every checkpoint.
+        padding_free: lay the samples of a batch out as one row. TRL's argument of this name is another thing, which
+            it refuses with images. It is off in ``args``, a copy of the given ones, as is ``save_total_limit``.
     """
 
-    sidecar: Sidecar | None = None
     data_name: str | None = None
-    judge: Judge | None = None
-    sample_lengths: np.ndarray | None = None
-    encoder: VisionEncoder
+
+    def __init__(
+        self,
+        model: Any,
+        args: TrainingArguments,
+        data_collator: VLMDataCollator,
+        train_dataset: Dataset,
+        eval_dataset: Dataset | None,
+        processing_class: Glm46VProcessor,
+        encoder: VisionEncoder,
+        sample_lengths: np.ndarray | None = None,
+        sidecar: Sidecar | None = None,
+        judge: Judge | None = None,
+        record: RunRecord | None = None,
+        padding_free: bool = True,
+    ) -> None:
+        self.encoder, self.sample_lengths, self.sidecar, self.judge = encoder, sample_lengths, sidecar, judge
+        self.record, self.checkpoints_kept = record, args.save_total_limit
+        self.step_tokens: int | None = None  # label tokens, on all ranks; None where nobody counts
+        self.tokens_of_epoch: int | None = None
+        self.divergence = StopOnDivergence(self.rows_of_step)
+        super().__init__(
+            model=model,
+            args=without_trls_own(args),
+            data_collator=data_collator,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            callbacks=[*callbacks_for(args, encoder), self.divergence],
+        )
+        keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
+        replace_forward(without_adapters(self.model), encoder, padding_free)
+        # Count label tokens over accumulation and ranks. transformers asks the model's class, which says no because
+        # its own forward takes no count; TRL's compute_loss, which is what runs here, does.
+        self.model_accepts_loss_kwargs = True
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches as :class:`~.batching.BatchPlan` makes them; what has no length is left to transformers."""
-        args = self.args
         if not hasattr(self.train_dataset, "__len__"):
             return super().get_train_dataloader()
+        return self._loader(self.train_dataset, EachOnce(self.batch_plan()), self.args.dataloader_persistent_workers)
+
+    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader[Any]:
+        """Batches in the order of the samples; what has no length is left to transformers."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if not hasattr(dataset, "__len__"):
+            return super().get_eval_dataloader(eval_dataset)
+        args = self.args
+        batches = in_order(len(dataset), args.eval_batch_size, args.process_index, args.world_size)
+        return self._loader(dataset, batches, persistent=False)
+
+    def _loader(self, dataset: Dataset, batches: Iterable[list[int]], persistent: bool) -> DataLoader[Any]:
+        args = self.args
         workers = args.dataloader_num_workers
         return DataLoader(
-            self.train_dataset,
-            batch_sampler=self.batch_plan(),
+            Samples(dataset),
+            batch_sampler=batches,
             collate_fn=self.data_collator,
             num_workers=workers,
             pin_memory=args.dataloader_pin_memory,
-            persistent_workers=args.dataloader_persistent_workers,
+            persistent_workers=persistent,
             prefetch_factor=args.dataloader_prefetch_factor,
-            multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None),
+            multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None) if workers else None,
             in_order=getattr(args, "dataloader_in_order", True),
             worker_init_fn=partial(seed_worker, num_workers=workers, rank=args.process_index),
         )
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """All evaluation samples; ``--dataloader_drop_last`` is for training."""
-        drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
-        try:
-            return super().get_eval_dataloader(eval_dataset)
-        finally:
-            self.args.dataloader_drop_last = drop_last
 
     def batch_plan(self) -> BatchPlan:
         """Which samples go into which batch, in every epoch."""
@@ -96,21 +153,134 @@ class GlmOcrTrainer(SFTTrainer):
             drop_last=args.dataloader_drop_last,
         )
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """The batches of an optimizer step on this rank, and the label tokens of the step on all ranks."""
+        batches, tokens = super().get_batch_samples(*args, **kwargs)
+        self.step_tokens = None if tokens is None else int(tokens)
+        if self.step_tokens is not None:
+            self.tokens_of_epoch = (self.tokens_of_epoch or 0) + self.step_tokens
+        return batches, tokens
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As TRL's; a loss that is no number is noticed."""
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        self.divergence.see_loss(loss)
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        scaled = self.accelerator.scaler is not None  # fp16 tries for its scale, and leaves steps out by itself
+        if not scaled and not self.divergence.see_gradient(norm):
+            model.zero_grad()  # the optimizer leaves out what has no gradient: the weights do not move
+        if self.step_tokens == 0:  # no image of the step can be read: momentum must not move the weights either
+            model.zero_grad()
+            self._globalstep_last_logged += 1  # nor is it a step in the mean of the logged losses
+        return norm
+
+    def rows_of_step(self) -> list[str]:
+        """Sources of the samples of the optimizer step that was made last, on all ranks; none where they are not known."""
+        if not hasattr(self.train_dataset, "__len__"):
+            return []
+        plan, accumulation = self.batch_plan(), self.args.gradient_accumulation_steps
+        epoch, step = divmod(self.state.global_step - 1, -(-len(plan) // accumulation))
+        size = accumulation * plan.num_ranks
+        numbers = chain(*plan.batches(epoch)[step * size : (step + 1) * size])
+        return [str(self.train_dataset[number].get("source", number)) for number in numbers]
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+        """As transformers', but the loss is the mean over the label tokens of all samples, on all ranks."""
+        self.evaluated: list[tuple[float, int]] = []
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        everybodys = gather_object(self.evaluated)
+        tokens = sum(count for _, count in everybodys)
+        output.metrics[f"{metric_key_prefix}_loss"] = sum(loss * count for loss, count in everybodys) / max(tokens, 1)
+        return output
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As TRL's; the loss, a mean over the label tokens of one batch, is kept beside their number."""
+        step = super().prediction_step(model, inputs, *args, **kwargs)
+        tokens = int((inputs["labels"][:, 1:] != IGNORED).sum())
+        self.evaluated.append((float(step[0]) if tokens else 0.0, tokens))
+        return step
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The evaluation loss and, with a judge, what reading gives: ``eval_cer``, ``eval_wer``, ``eval_stop_rate``, ..."""
+        prefix = kwargs.get("metric_key_prefix", "eval")
         metrics: dict[str, float] = super().evaluate(*args, **kwargs)
-        if self.judge:
+        self.divergence.see_evaluation(metrics[f"{prefix}_loss"], self.state.global_step, self.control)
+        if self.judge and not self.divergence.verdict:
             scores = self.judge.read(self.accelerator.unwrap_model(self.model), f"step-{self.state.global_step}")
-            read = logged_metrics(scores, kwargs.get("metric_key_prefix", "eval"))
+            read = logged_metrics(scores, prefix)
             self.log(dict(read))
             metrics |= read
         return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        if self.divergence.verdict:
+            return False
         is_best: bool = super()._determine_best_metric(metrics, trial)
         if is_best and self.args.load_best_model_at_end:
             self.control.should_save = True  # when it happens, not at the next multiple of save_steps
+        patience = self.args.early_stopping_patience
+        if not is_best and patience is not None and self.evaluations_since_best() >= patience:
+            self.control.should_training_stop = True
         return is_best
+
+    def evaluations_since_best(self) -> int:
+        """How many evaluations there were after the best one; from the log, which a resumed run has too."""
+        best = self.state.best_global_step or 0
+        return sum("eval_loss" in row and row["step"] > best for row in self.state.log_history)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:  # of a checkpoint: transformers would make one step more
+            self.control.should_training_stop = True
+            return
+        self.tokens_of_epoch = None
+        super()._run_epoch(*args, **kwargs)
+        if self.tokens_of_epoch == 0:
+            raise UserError(f"no image of an epoch can be read; they are listed in {self.args.output_dir}")
+
+    def planned_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        if self.args.max_steps > 0:
+            return int(self.args.max_steps)
+        per_epoch = -(-len(self.batch_plan()) // self.args.gradient_accumulation_steps)
+        return math.ceil(self.args.num_train_epochs * per_epoch)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint under another name, wait until it is on the disk, rename it; then older ones may go."""
+        self.store_flos()
+        folder, best_step = Path(self.args.output_dir), self.state.best_global_step
+        target = folder / name_of(self.state.global_step)
+        with written_whole(target) as staging:
+            self.save_model(str(staging), _internal_call=True)
+            if not self.args.save_only_model:
+                self._save_optimizer_and_scheduler(str(staging))
+                self._save_scaler(str(staging))
+                self._save_rng_state(str(staging))
+            if best_step and (best_step == self.state.global_step or (folder / name_of(best_step)).is_dir()):
+                self.state.best_model_checkpoint = str(folder / name_of(best_step))
+            if self.args.should_save:
+                self._remember_callbacks()
+                self.state.save_to_json(str(staging / STATE_FILE))
+                if self.record:
+                    self.record.write(staging)
+        if self.args.should_save:
+            remove_older(target, self.checkpoints_kept, self.state.best_model_checkpoint)
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(target))
+
+    def _remember_callbacks(self) -> None:
+        """Put the state of callbacks that have one into the state of the run, as transformers does when it saves."""
+        for one in (*self.callback_handler.callbacks, self.control):
+            if isinstance(one, ExportableState):
+                name, known = type(one).__name__, self.state.stateful_callbacks
+                known[name] = [*known[name], one.state()] if isinstance(known.get(name), list) else one.state()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As transformers'. Raises Diverged instead of saving weights that are no numbers."""
+        refuse_broken_weights(self.model, self.state.global_step)
+        super().save_model(output_dir, _internal_call)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         directory = Path(output_dir or self.args.output_dir)
@@ -119,7 +289,7 @@ class GlmOcrTrainer(SFTTrainer):
         dtype = None if adapter or not self._is_final(directory) else checkpoint_dtype(model)
         if not adapter and self.args.should_save:
             weights = dict(model.state_dict() if state_dict is None else state_dict)
-            state_dict = (cast(weights, dtype) if dtype else weights) | carried_mtp_tensors(model)
+            state_dict = (stored_as(weights, dtype, self.args.seed) if dtype else weights) | carried_mtp_tensors(model)
         super()._save(str(directory), state_dict)
         if not self.args.should_save:
             return
@@ -145,11 +315,6 @@ class GlmOcrTrainer(SFTTrainer):
         super()._issue_warnings_after_load(load_result)
 
 
-def cast(weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The floating-point tensors of ``weights`` in ``dtype``, the others as they are."""
-    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
-
-
 def _correct_config(directory: Path, dtype: torch.dtype | None) -> None:
     """Make config.json name the type the weights are stored in, and drop what the trainer set for itself."""
     file = directory / "config.json"
@@ -161,6 +326,22 @@ def _correct_config(directory: Path, dtype: torch.dtype | None) -> None:
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
+def without_trls_own(args: TrainingArguments) -> TrainingArguments:
+    """A copy of the arguments in which TRL and transformers are not asked for what is done here."""
+    args = copy.copy(args)
+    args.padding_free = False  # TRL refuses its own with images
+    args.save_total_limit = None  # with 1 transformers would remove the checkpoint of an interrupted run
+    return args
+
+
+def callbacks_for(args: TrainingArguments, encoder: VisionEncoder) -> list[TrainerCallback]:
+    """What happens beside the steps of a run."""
+    callbacks: list[TrainerCallback] = [DrawLoss()]
+    if encoder.cache and args.world_size == 1:
+        callbacks.append(ReleaseTower(encoder))
+    return callbacks
+
+
 def create_trainer(
     model: Any,
     processor: Glm46VProcessor,
@@ -170,6 +351,10 @@ def create_trainer(
     prompt_format: str = DEFAULT_PROMPT_FORMAT,
     collator: VLMDataCollator | None = None,
     lengths: np.ndarray | None = None,
+    encoder: VisionEncoder | None = None,
+    sidecar: Sidecar | None = None,
+    judge: Judge | None = None,
+    record: RunRecord | None = None,
 ) -> GlmOcrTrainer:
     """A trainer for GLM-OCR.
 
@@ -183,37 +368,34 @@ def create_trainer(
         collator: makes the batches; by default one for ``prompt_format`` and ``training_args.max_length``. What it
             finds in its cache is not encoded again, and what it does not find goes into it.
         lengths: (number of training samples,) tokens of each, for batches by length or by tokens.
+        encoder: gives the image features; by default one with the collator's cache.
+        sidecar: written into every checkpoint.
+        judge: reads at every evaluation.
+        record: what the run was started with; written into every checkpoint.
     """
-    training_args.settle_learning_rate(hasattr(model, "peft_config"))
+    training_args.settle_learning_rate(hasattr(model, "peft_config"), is_tiny(model.config))
     if eval_dataset is None and training_args.eval_strategy != "no":
         training_args.without_evaluation("there is nothing to evaluate on")
     collator = collator or VLMDataCollator(PromptRenderer(processor, prompt_format), training_args.max_length)
     collator.pad_to_multiple_of = training_args.pad_to_multiple_of or 1
-    padding_free, training_args.padding_free = training_args.padding_free, False  # TRL refuses its own with images
     with one_line({}):
-        trainer = GlmOcrTrainer(
+        return GlmOcrTrainer(
             model=model,
-            processing_class=processor,
             args=training_args,
+            data_collator=collator,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
-            data_collator=collator,
-            callbacks=[DrawLoss()],
+            processing_class=processor,
+            encoder=encoder or encoder_for(model, collator),
+            sample_lengths=lengths,
+            sidecar=sidecar,
+            judge=judge,
+            record=record,
+            padding_free=training_args.padding_free,
         )
-    training_args.padding_free = padding_free
-    trainer.sample_lengths = lengths
-    compute_what_is_needed(trainer, collator, padding_free)
-    if training_args.early_stopping_patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(training_args.early_stopping_patience))
-    keep_trained_in_fp32(trainer.model)  # TRL puts the adapters of a 4-bit model into bf16
-    return trainer
 
 
-def compute_what_is_needed(trainer: GlmOcrTrainer, collator: VLMDataCollator, padding_free: bool) -> None:
-    """Put :mod:`.forward` in the place of TRL's fused head, and let a tower go that has nothing left to encode."""
-    model = trainer.model.get_base_model() if hasattr(trainer.model, "peft_config") else trainer.model
-    frozen = not any(parameter.requires_grad for parameter in model.model.visual.parameters())
-    trainer.encoder = VisionEncoder(getattr(collator, "cache", None), frozen)
-    install(model, trainer.encoder, padding_free)
-    if trainer.encoder.cache and trainer.args.world_size == 1:
-        trainer.add_callback(ReleaseTower(trainer.encoder))
+def encoder_for(model: Any, collator: VLMDataCollator) -> VisionEncoder:
+    """The encoder that fills the collator's cache, and records a gradient where tower or projector are trained."""
+    frozen = not any(parameter.requires_grad for parameter in backbone_of(model).visual.parameters())
+    return VisionEncoder(getattr(collator, "cache", None), frozen)

@@ -7,11 +7,13 @@ is named after the weights of the tower and the settings of the processor: whate
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KEY_BYTES = 16
+ENTRIES = 2  # version of what an entry holds beside the features: 2 has a checksum
 GIGABYTE = 10**9
 
 
@@ -42,18 +45,25 @@ class FeatureStore(Protocol):
 
 @dataclass
 class MemoryStore:
-    """Features in this process's memory; data-loading workers see what was there when they were forked.
+    """Features in the memory of the process that trains.
+
+    A copy in a data-loading worker that was not forked has no features but knows which there are: it gives tensors
+    of no width in their place, and :class:`~.encoder.VisionEncoder` takes the features from here.
 
     Attributes:
         limit: most bytes to hold; what comes later is not kept.
+        known: number of tokens of features that another process holds.
     """
 
     limit: float
     used: int = 0
     entries: dict[bytes, torch.Tensor] = field(default_factory=dict)
+    known: dict[bytes, int] = field(default_factory=dict)
 
     def get(self, key: bytes) -> torch.Tensor | None:
-        return self.entries.get(key)
+        import torch
+
+        return torch.empty(self.known[key], 0) if key in self.known else self.entries.get(key)
 
     def put(self, key: bytes, features: torch.Tensor) -> bool:
         size = features.nbytes
@@ -66,14 +76,15 @@ class MemoryStore:
         return True
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"limit": self.limit, "used": 0, "entries": {}}  # a spawned worker starts empty: nothing is copied to it
+        known = self.known | {key: len(features) for key, features in self.entries.items()}
+        return {"limit": 0.0, "used": 0, "entries": {}, "known": known}
 
 
 class DiskStore:
     """Features in safetensors files, one an image, shared by ranks, workers and later runs.
 
-    A file appears whole or not at all: it is written under another name and renamed. What is cut off, or lies under
-    a wrong name, is noticed when it is read, said once, and made again.
+    A file appears whole or not at all: it is written under another name and renamed. What is cut off, was changed, or
+    lies under a wrong name, is noticed when it is read, said, and made again. What cannot be written is not kept.
 
     Args:
         directory: of the collection; its neighbours are collections of other towers or settings.
@@ -83,15 +94,16 @@ class DiskStore:
     def __init__(self, directory: Path, limit: float) -> None:
         self.directory, self.limit = directory, limit
         directory.mkdir(parents=True, exist_ok=True)
-        os.utime(directory)
-        self.used = sum(entry.stat().st_size for entry in _files(directory))
+        with contextlib.suppress(PermissionError):  # somebody else's, to be read only
+            os.utime(directory)
+        self.used = _size(directory)
         self._make_room()
 
     def _make_room(self) -> None:
         """Delete neighbours, longest unused first, until this collection may grow to its limit."""
         others = [path for path in self.directory.parent.iterdir() if path.is_dir() and path != self.directory]
-        sizes = {path: sum(entry.stat().st_size for entry in _files(path)) for path in others}
-        for path in sorted(others, key=lambda path: path.stat().st_mtime):
+        sizes = {path: _size(path) for path in others}
+        for path in sorted(others, key=_last_used):
             if self.used + sum(sizes.values()) <= self.limit:
                 return
             del sizes[path]
@@ -106,16 +118,18 @@ class DiskStore:
 
         try:
             with safe_open(self.file(key), framework="pt") as handle:
-                if (handle.metadata() or {}).get("key") == key.hex():
-                    features: torch.Tensor = handle.get_tensor("features")
-                    return features
-                damage = "lies under a wrong name"
+                about = handle.metadata() or {}
+                features: torch.Tensor = handle.get_tensor("features")
+            if about.get("key") == key.hex() and about.get("checksum") == _checksum(features):
+                return features
+            damage = "does not hold what was written" if about.get("key") == key.hex() else "lies under a wrong name"
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, ValueError) as error:
             damage = f"cannot be read ({error})"
         logger.warning("cached image features %s: %s; they are computed again", self.file(key), damage)
-        self.file(key).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.file(key).unlink()
         return None
 
     def put(self, key: bytes, features: torch.Tensor) -> bool:
@@ -126,17 +140,52 @@ class DiskStore:
             return True
         if self.used + features.nbytes > self.limit:
             return False
-        data = save({"features": features.cpu().contiguous()}, {"key": key.hex()})
-        file.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".partial", delete=False) as handle:
-            handle.write(data)
-        os.replace(handle.name, file)
+        features = features.cpu().contiguous()
+        data = save({"features": features}, {"key": key.hex(), "checksum": _checksum(features)})
+        try:
+            self._write(file, data)
+        except OSError as error:
+            logger.warning("%s cannot be written (%s): no more image features are kept", file.parent.parent, error)
+            self.limit = 0
+            return False
         self.used += len(data)
         return True
+
+    def _write(self, file: Path, data: bytes) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".partial", delete=False) as handle:
+            try:
+                handle.write(data)
+            except OSError:
+                os.unlink(handle.name)
+                raise
+        os.replace(handle.name, file)
+
+
+def _checksum(features: torch.Tensor) -> str:
+    import torch
+
+    return f"{zlib.crc32(features.contiguous().view(torch.uint8).numpy().tobytes()):08x}"
 
 
 def _files(directory: Path) -> Iterable[Path]:
     return directory.glob("??/*.safetensors")
+
+
+def _size(directory: Path) -> int:
+    """Bytes of a collection; another process may be removing it."""
+    total = 0
+    for file in _files(directory):
+        with contextlib.suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
+
+
+def _last_used(directory: Path) -> float:
+    try:
+        return directory.stat().st_mtime
+    except FileNotFoundError:  # another process has removed it
+        return 0.0
 
 
 @dataclass
@@ -167,7 +216,7 @@ class VisionCache:
         if not self.store.put(key, features.detach()):
             self.refused += 1
             if self.refused == 1:
-                logger.warning("the cache of image features is full: what is not in it is encoded every epoch")
+                logger.warning("the cache of image features takes no more: what is not in it is encoded every epoch")
 
 
 def fingerprint(visual: nn.Module, processor: Glm46VProcessor) -> str:
@@ -181,7 +230,7 @@ def fingerprint(visual: nn.Module, processor: Glm46VProcessor) -> str:
     digest = blake2b(digest_size=12)
     settings = processor.image_processor.to_dict()
     settings.pop("size", None)
-    digest.update(json.dumps([settings, __version__], sort_keys=True, default=str).encode())
+    digest.update(json.dumps([settings, __version__, ENTRIES], sort_keys=True, default=str).encode())
     for name, value in sorted(visual.state_dict().items()):
         digest.update(f"{name} {value.dtype} ".encode())
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())

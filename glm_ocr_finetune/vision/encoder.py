@@ -22,9 +22,14 @@ PATCHES_AT_A_TIME = 4_096  # the tower is fastest while what it works on stays n
 INPUTS = ("image_grid_thw", "pixel_values", "image_features", "is_cached", "image_keys")
 
 
+def without_adapters(model: Any) -> Any:
+    """The ``GlmOcrForConditionalGeneration`` inside a model with or without adapters."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
 def backbone_of(model: Any) -> Any:
     """The ``GlmOcrModel`` inside a model with or without adapters: ``visual`` and ``language_model`` are its parts."""
-    return (model.get_base_model() if hasattr(model, "peft_config") else model).model
+    return without_adapters(model).model
 
 
 @dataclass
@@ -47,18 +52,40 @@ class VisionEncoder:
         Args:
             backbone: from :func:`backbone_of`.
             batch: as ``collate.stack_inputs`` makes it: image_grid_thw (B, 3); pixel_values (patches of the images
-                that were not found, 1176) and image_features (tokens of the others, hidden), each where there are
-                any; with a cache is_cached (B,) bool and image_keys (B, 16) uint8.
+                that were not found, 1176) and image_features (tokens of the others, hidden, or 0 where this process
+                holds them), each where there are any; with a cache is_cached (B,) bool and image_keys (B, 16) uint8.
         """
+        import torch
+
         grids, is_cached, patches = batch["image_grid_thw"], batch.get("is_cached"), batch.get("pixel_values")
         if is_cached is None:
             return list(self._encode(backbone, patches, grids))
-        fresh = list(self._encode(backbone, patches, grids[~is_cached]))
-        for key, new in zip(batch["image_keys"][~is_cached].cpu().numpy(), fresh, strict=True):
+        keys = [key.tobytes() for key in batch["image_keys"].cpu().numpy()]
+        known = self._known(batch, keys)
+        missing = [index for index, features in enumerate(known) if features is None]
+        if patches is not None and len(missing) < int((~is_cached).sum()):
+            brought = dict(
+                zip((~is_cached).nonzero().flatten().tolist(), _split(patches, grids[~is_cached], 1), strict=True)
+            )
+            patches = torch.cat([brought[index] for index in missing]) if missing else None
+        for index, new in zip(missing, self._encode(backbone, patches, grids[missing]), strict=True):
+            known[index] = new
             if self.cache:
-                self.cache.put(key.tobytes(), new)
-        found, made = _split(batch.get("image_features"), grids[is_cached]), iter(fresh)
-        return [next(found) if cached else next(made) for cached in is_cached.tolist()]
+                self.cache.put(keys[index], new)
+        return [features for features in known if features is not None]
+
+    def _known(self, batch: Mapping[str, Any], keys: Sequence[bytes]) -> list[Tensor | None]:
+        """The features of each image that came with the batch or that this process holds by now."""
+        grids, is_cached = batch["image_grid_thw"], batch["is_cached"]
+        carried = _split(batch.get("image_features"), grids[is_cached], PATCHES_PER_TOKEN)
+        known: list[Tensor | None] = []
+        for key, cached, grid in zip(keys, is_cached.tolist(), grids, strict=True):
+            features = next(carried) if cached else None
+            if self.cache and (features is None or not features.shape[-1]):
+                features = self.cache.get(key, int(grid.prod()) // PATCHES_PER_TOKEN)
+                features = None if features is None else features.to(grids.device)
+            known.append(features)
+        return known
 
     def _encode(self, backbone: Any, patches: Tensor | None, grids: Tensor) -> Iterator[Tensor]:
         """What the tower and the projector make of images, some of them at a time."""
@@ -76,10 +103,11 @@ class VisionEncoder:
                 yield from backbone.get_image_features(these, grids[start:end], return_dict=True).pooler_output
 
 
-def _split(features: Tensor | None, grids: Tensor) -> Iterator[Tensor]:
+def _split(rows: Tensor | None, grids: Tensor, patches_per_row: int) -> Iterator[Tensor]:
+    """The rows of each image, patches or tokens, of those of all images."""
     import torch
 
-    return iter(() if features is None else torch.split(features, (grids.prod(-1) // PATCHES_PER_TOKEN).tolist()))
+    return iter(() if rows is None else torch.split(rows, (grids.prod(-1) // patches_per_row).tolist()))
 
 
 def _runs(counts: Sequence[int], most: int) -> Iterator[tuple[int, int]]:

@@ -99,8 +99,7 @@ def test_image_that_turns_out_unreadable_is_left_out_and_reported(processor: Any
     bad = format_for_vlm({"image": {"bytes": None, "path": str(broken)}, "text": "x", "source": "rows:7"})
     assert collator([sample("fine"), bad])["input_ids"].shape[0] == 1
     assert reported == [("rows:7", "unreadable_image")]
-    with pytest.raises(UserError, match="no image of a batch can be read"):
-        collator([bad])
+    assert (collator([bad])["labels"] == IGNORED).all()  # it weighs nothing in its step
 
 
 def test_pixel_budget_bounds_the_image(tiny_random: Path) -> None:

@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import AppendingTiffWriter
 from shared_data import DATA, needs_shared
 
 from glm_ocr_finetune.inputs.images import (
     MAX_IMAGE_PIXELS,
     ImageError,
     content_key,
+    image_suffixes,
+    num_animation_frames,
     num_image_tokens,
     open_upright,
+    page_sizes,
     read_size,
     smart_size,
 )
@@ -262,3 +266,67 @@ def test_real_images_have_the_size_that_their_header_tells() -> None:
     for folder in sorted(path for path in DATA.iterdir() if (path / "manifest.jsonl").is_file()):
         images = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".jpg"))[:3]
         assert [open_upright(path).size[::-1] for path in images] == [read_size(path) for path in images]
+
+
+def pages_tiff(*sizes: tuple[int, int], subfile_types: tuple[int, ...] = ()) -> bytes:
+    """A TIFF with a frame of each size (width, height), of the given subfile types where there are some."""
+    stream = BytesIO()
+    with AppendingTiffWriter(stream) as writer:
+        for index, size in enumerate(sizes):
+            tags = {0x00FE: subfile_types[index]} if subfile_types else {}
+            Image.new("L", size, 255 - index).save(writer, format="TIFF", tiffinfo=tags)
+            writer.newFrame()
+    return stream.getvalue()
+
+
+def test_pages_of_a_tiff_have_sizes_of_their_own() -> None:
+    image = source(pages_tiff((60, 40), (10, 90)))
+    assert page_sizes(image) == {0: (40, 60), 1: (90, 10)}
+    assert [open_upright(image, page).size for page in (0, 1)] == [(60, 40), (10, 90)]
+    assert open_upright(image, 1).getpixel((0, 0)) == (254, 254, 254)
+    assert num_animation_frames(image) == 1
+
+
+def test_thumbnails_and_masks_of_a_tiff_are_no_pages() -> None:
+    image = source(pages_tiff((60, 40), (6, 4), (60, 40), (50, 40), subfile_types=(2, 1, 4, 2)))
+    assert page_sizes(image) == {0: (40, 60), 3: (40, 50)}
+
+
+def test_a_turned_page_has_its_upright_size() -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    data = encoded(halves(), "TIFF", save_all=True, append_images=[halves()], exif=turned)
+    assert page_sizes(source(data)) == {0: (60, 40), 1: (60, 40)}
+    assert open_upright(source(data), 1).size == (40, 60)
+
+
+def test_pages_in_a_circle_end() -> None:
+    data = bytearray(pages_tiff((60, 40), (60, 40)))
+    first = struct.unpack_from("<I", data, 4)[0]
+    link = first + 2 + 12 * struct.unpack_from("<H", data, first)[0]
+    second = struct.unpack_from("<I", data, link)[0]
+    struct.pack_into("<I", data, second + 2 + 12 * struct.unpack_from("<H", data, second)[0], first)
+    assert len(page_sizes(source(bytes(data)))) == 2
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+def test_an_animation_is_one_picture(format: str) -> None:
+    image = source(encoded(halves(), format, save_all=True, append_images=[halves().rotate(180)]))
+    assert page_sizes(image) == {0: (40, 60)}
+    assert num_animation_frames(image) == 2
+    assert near(open_upright(image), (5, 20), (255, 0, 0))
+
+
+def test_a_page_that_is_a_bomb_is_refused() -> None:
+    data = bytearray(pages_tiff((60, 40), (61, 41)))
+    width, height = (data.rindex(struct.pack("<HHI", tag, kind, 1)) + 8 for tag, kind in ((256, 4), (257, 4)))
+    struct.pack_into("<I", data, width, 60_000)
+    struct.pack_into("<I", data, height, 60_000)
+    assert read_size(source(bytes(data))) == (40, 60)
+    with pytest.raises(ImageError, match="60000 x 60000 pixels|exceeds limit"):
+        page_sizes(source(bytes(data)))
+
+
+def test_suffixes_are_those_that_are_decoded_here() -> None:
+    assert {".png", ".jpg", ".jfif", ".tif", ".jp2", ".webp"} <= image_suffixes()
+    assert not {".eps", ".pdf", ".mpeg", ".txt"} & image_suffixes()

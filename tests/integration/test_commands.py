@@ -125,12 +125,12 @@ def test_dry_run_shows_everything_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     code, out, err = run("train", "--model_name", "tiny-random", "--dataset_name", line_folder, "--dry_run", "True")
     assert code == 0
-    assert "learning_rate = 1e-05 (default for full fine-tuning)" in err
+    assert "learning_rate = 0.001 (the tiny model needs a hundred times the rate of GLM-OCR)" in err
     assert f"dataset_name = {line_folder} (command line)" in err
     assert "language model" in out
     assert "<|image|> x 10" in out
     assert "│<|user|>│" in out
-    assert "images shrunk to fit: 0" in out
+    assert "images made smaller" not in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -188,7 +188,7 @@ def test_bad_rows_are_set_aside_and_listed(line_folder: Path, tmp_path: Path, ru
     write_rows(folder, rows)
     output = tmp_path / "out"
     words = ("train", "--model_name", "tiny-random", "--dataset_name", folder, "--output_dir", output, *QUICK)
-    code, _, err = run(*words, "--eval_split_size", 0)
+    code, _, err = run(*words, "--eval_split_size", 0, "--max_length", 2048)
     assert code == 0, err
     assert "samples: 8 to train on" in err
     aside = [json.loads(line) for line in (output / "set_aside.jsonl").read_text().splitlines()]
@@ -294,7 +294,7 @@ def test_explicit_learning_rate_is_kept_with_lora(line_folder: Path, run: Run) -
     _, _, err = run(*words, "--dry_run", "True", "--learning_rate", "1e-5")
     assert "learning_rate = 1e-05 (command line)" in err
     _, _, err = run(*words, "--dry_run", "True")
-    assert "learning_rate = 0.0001 (default for LoRA)" in err
+    assert "learning_rate = 0.003 (the tiny model needs thirty times the rate of GLM-OCR)" in err
 
 
 def test_official_sharegpt_layout_trains(shared: Path, tmp_path: Path, run: Run) -> None:

@@ -33,7 +33,7 @@ def test_base_and_tuned_are_read_on_the_same_samples(judged: tuple[Path, str]) -
     )
     assert [row["id"] for row in base] == [row["id"] for row in tuned]
     assert all(Path(row["image"]).is_file() and row["text"] for row in base)
-    assert re.search(r"base model: CER \d\.\d{4} on 4 evaluation samples", err)
+    assert re.search(r"base model: CER \d+\.\d{4} on 4 evaluation samples", err)
 
 
 def test_summary_and_terminal_say_the_same(judged: tuple[Path, str]) -> None:

@@ -71,7 +71,7 @@ def losses(trainer: Any) -> list[float]:
 def plain(base: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The run in which nothing is saved: every image encoded anew, batches padded, TRL's head on every position."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer_module, "install", lambda *_: None)
+        patch.setattr(trainer_module, "replace_forward", lambda *_: None)
         return train(base, tmp_path_factory.mktemp("plain"))
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import torch
 from drawing import WORDS, draw_line
 from PIL import Image
 
@@ -60,7 +61,7 @@ def test_a_batch_reads_what_single_images_read(reader: Reader, penalty: float) -
     limits = [40] * len(WORDS)
     alone = [generate(model, renderer, [image], [PROMPT], 40, penalty)[0] for image in lines()]
     assert len({len(one.token_ids) for one in alone}) > 3, "rows must leave the batch at different steps"
-    for batch_size in (5, None):
+    for batch_size in (1, 2, 5, 11, None):
         assert read(reader, limits, batch_size, penalty) == alone
 
 
@@ -116,7 +117,51 @@ def test_an_unreadable_image_leaves_the_others_alone(reader: Reader) -> None:
 def test_batches_hold_like_lengths_within_their_tokens() -> None:
     sizes = [6000, 100, 90, 6100, 20_000, 80]
     some = [Request(lambda: pytest.fail("not due"), PROMPT, size, 10) for size in sizes]
-    assert group(some) == [[4], [3, 0], [1, 2, 5]]
-    assert group(some, 4) == [[4, 3, 0, 1], [2, 5]]
-    assert [len(batch) for batch in group([some[1]] * 130)] == [64, 64, 2]
-    assert group([]) == []
+
+    def rows(tokens: int, answer: int) -> int:
+        assert answer == 10
+        return min(64, 16_384 // tokens or 1)
+
+    assert group(some, rows) == [[4], [3, 0], [1, 2, 5]]
+    assert group(some, lambda tokens, answer: 4) == [[4, 3, 0, 1], [2, 5]]
+    assert [len(batch) for batch in group([some[1]] * 130, rows)] == [64, 64, 2]
+    assert group([], rows) == []
+
+
+def test_a_batch_counts_its_longest_prompt_and_its_longest_answer() -> None:
+    """An answer that may be long stands first; the long prompts behind it must not be counted as short."""
+    shapes = [(10, 900), (800, 50), (700, 10), (20, 20)]
+    some = [Request(lambda: pytest.fail("not due"), PROMPT, *shape) for shape in shapes]
+    asked: list[tuple[int, int]] = []
+
+    def rows(tokens: int, answer: int) -> int:
+        asked.append((tokens, answer))
+        return 2
+
+    assert group(some, rows) == [[0, 1], [2, 3]]
+    assert asked == [(800, 900), (800, 900), (700, 20)]
+
+
+def test_a_batch_that_is_too_large_after_all_is_read_in_halves(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device says that its memory is full whenever more than two rows are read at once."""
+    model, sizes = reader[0], []
+    limits = [40] * len(WORDS)
+    whole = read(reader, limits, None)
+    original = model.generate
+
+    def crowded(**inputs: Any) -> Any:
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(**inputs)
+
+    monkeypatch.setattr(model, "generate", crowded)
+    assert read(reader, limits, None) == whole
+    assert max(sizes) == len(WORDS)
+
+    def full(**inputs: Any) -> Any:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(model, "generate", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        read(reader, limits, None)

@@ -1,15 +1,72 @@
-"""The picture of the loss; how a signal ends a run is in invariant/test_stopping.py."""
+"""Leaving in order on a signal, and the picture of the loss."""
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree
 
-from transformers import TrainerState
+import pytest
+from transformers import TrainerCallback, TrainerState
 
 from glm_ocr_finetune.folders import LOSS_CURVE_FILE
-from glm_ocr_finetune.training.callbacks import DrawLoss
+from glm_ocr_finetune.training import callbacks
+from glm_ocr_finetune.training.callbacks import DrawLoss, SaveOnSignal
+
+
+class SendAt(TrainerCallback):
+    """Sends this process signals in a step, some seconds apart."""
+
+    def __init__(self, step: int, *numbers: int, apart: float = 0.0) -> None:
+        self.step, self.numbers, self.apart = step, numbers, apart
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step + 1 == self.step:
+            for number in self.numbers:
+                os.kill(os.getpid(), number)
+                time.sleep(self.apart)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_signal_saves_the_step_and_ends_the_run(build_trainer: Any, name: str) -> None:
+    trainer, on_signal = build_trainer(save_strategy="no"), SaveOnSignal()
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    trainer.add_callback(on_signal)
+    trainer.add_callback(SendAt(3, number, number))  # twice at once, as a terminal and a launcher send it
+    trainer.train()
+    assert trainer.state.global_step == 3
+    assert on_signal.stopped_by == number
+    assert (Path(trainer.args.output_dir) / "checkpoint-3" / "optimizer.pt").is_file()
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_leaves_at_once(build_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "SAME_SIGNAL_S", 0.05)
+    trainer, on_signal = build_trainer(save_strategy="no"), SaveOnSignal()
+    trainer.add_callback(on_signal)
+    trainer.add_callback(SendAt(3, signal.SIGINT, signal.SIGINT, apart=0.1))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert trainer.state.global_step == 2
+    assert not list(Path(trainer.args.output_dir).glob("checkpoint-*"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_is_ignored_stays_ignored(build_trainer: Any) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
+    try:
+        trainer = build_trainer(save_strategy="no")
+        trainer.add_callback(SaveOnSignal())
+        trainer.add_callback(SendAt(3, signal.SIGHUP))
+        trainer.train()
+        assert trainer.state.global_step == 6
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def draw(folder: Path, log: list[dict[str, float]], main: bool = True) -> Path:

@@ -17,7 +17,7 @@ from .pictures import Picture, PictureFinder
 from .samples import Sample, samples_of
 from .sources import Source
 
-logger = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 
 MOST_SAID = 20
 """Files that cannot be read are said one by one up to here; all are listed as rows set aside."""

@@ -22,7 +22,7 @@ from .pictures import states
 if TYPE_CHECKING:
     from datasets import Dataset
 
-logger = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 
 _TEXTS = (".md", ".txt")
 

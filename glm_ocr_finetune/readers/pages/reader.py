@@ -27,7 +27,7 @@ from .sources import Selection, holds_pages, look_at, select, select_by_mets
 if TYPE_CHECKING:
     from datasets import Dataset
 
-logger = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 
 _ARCHIVE = ".zip"
 _TABLES_OF_WHOLE_SETS = ("metadata", "manifest", "sharegpt")
@@ -71,7 +71,8 @@ def _splits_of_file(path: Path, options: ReadOptions) -> dict[str, Callable[[], 
 
 
 def _splits_of_folder(path: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
-    if not path.is_dir() or (options.level is None and _has_a_table(path)):
+    is_asked_for = options.level is not None or options.data_format is not None
+    if not path.is_dir() or (_has_a_table(path) and not is_asked_for):
         return None
     contents = look_into(str(path))
     if holds_pages(contents):

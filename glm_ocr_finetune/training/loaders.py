@@ -1,0 +1,49 @@
+"""What a rank's data loaders hand out: each sample once over all ranks, and nothing where another rank has one more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..data.batching import BatchPlan
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Samples(torch.utils.data.Dataset[Any]):
+    """Samples by lists of their numbers; no numbers give no samples, of which a collator makes a batch that weighs nothing."""
+
+    rows: Dataset
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, numbers: list[int]) -> list[Any]:
+        return list(self.rows.__getitems__(numbers)) if numbers else []
+
+
+@dataclass(frozen=True)
+class EachOnce:
+    """The batches of a plan, with an empty one where the plan repeats a batch so that all ranks make as many steps."""
+
+    plan: BatchPlan
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = list(self.plan)
+        return iter([*batches[:-1], []] if self.plan.ends_with_a_repeat else batches)
+
+
+def in_order(num_samples: int, batch_size: int, rank: int, num_ranks: int) -> Sequence[list[int]]:
+    """The batches of one rank in an evaluation: every ``num_ranks``-th, and empty ones up to the number of the others."""
+    numbers = range(num_samples)
+    batches = [list(numbers[start : start + batch_size]) for start in numbers[::batch_size]]
+    batches += [[]] * (-len(batches) % num_ranks)
+    return batches[rank::num_ranks]
