@@ -50,3 +50,18 @@ def test_two_ranks_give_the_losses_of_one(tmp_path: Path, flags: tuple[str, ...]
     (collection,) = (tmp_path / "cache-2" / "glm-ocr-finetune" / "vision").iterdir()
     assert len(list(collection.glob("??/*.safetensors"))) == 30  # each image once, whichever rank saw it first
     assert not (tmp_path / "cache-1" / "glm-ocr-finetune" / "vision").exists()  # one process keeps it in memory
+
+
+@pytest.mark.slow
+def test_two_ranks_judge_as_one(tmp_path: Path) -> None:
+    """Base and saved files are read by both, each its share; and both evaluate at the same steps."""
+    judged = ("--eval_strategy", "steps", "--eval_split_size", "0.4", "--num_train_epochs", "6", "--max_steps", "16")
+    for ranks in (1, 2):
+        losses(tmp_path / str(ranks), tmp_path / f"cache-{ranks}", ranks, *judged)
+    one, two = (json.loads((tmp_path / str(ranks) / "summary.json").read_text("utf-8")) for ranks in (1, 2))
+    assert one["base"] == two["base"]
+    assert one["samples"] == two["samples"] > 6
+    assert one["tuned"]["corpus_cer"] == pytest.approx(two["tuned"]["corpus_cer"], abs=0.05)
+    for ranks in (1, 2):
+        schedule = json.loads((tmp_path / str(ranks) / "evaluation" / "schedule.json").read_text("utf-8"))
+        assert schedule["eval_steps"] >= 100
