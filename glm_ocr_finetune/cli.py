@@ -145,8 +145,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     except UserError as error:
         _tell(error)
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted before training began; nothing was saved\n")
+    except KeyboardInterrupt as stop:
+        if is_main_process():
+            sys.stderr.write(f"{stop or 'interrupted; nothing was saved'}\n")
         return 130
 
 

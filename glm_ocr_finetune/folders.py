@@ -8,6 +8,7 @@ from pathlib import Path
 SET_ASIDE_FILE = "set_aside.jsonl"
 SUMMARY_FILE = "summary.json"
 STATE_FILE = "trainer_state.json"
+RUN_FILE = "run.json"
 LOSS_CURVE_FILE = "loss.svg"
 REPORT_FILE = "report.html"
 SUSPECTS_FILE = "suspects.jsonl"

@@ -34,7 +34,7 @@ from .training.callbacks import SaveOnSignal
 from .training.checkpoints import name_of
 from .training.judge import Judge, check_metric
 from .training.model_card import write_card
-from .training.output_folder import compare, finish, is_finished, open_folder, take_over
+from .training.output_folder import compare, finish, is_finished, open_folder, says_what_is_saved, take_over
 from .training.processes import refuse_one_process_for_many_gpus, settle_shared_weights
 from .training.run_record import arguments_with_effect, record_run, refuse_other_data
 from .training.sidecar import describe
@@ -109,8 +109,9 @@ def train(
     if checkpoint and is_finished(trainer):
         return Path(training_args.output_dir)
     probe = build_probe(data_args, collator.renderer, training_args, encoder)
-    tune(trainer, probe, checkpoint, model_args, data_args)
-    finish(trainer)
+    with says_what_is_saved(Path(training_args.output_dir)):
+        tune(trainer, probe, checkpoint, model_args, data_args)
+        finish(trainer)
     return Path(training_args.output_dir)
 
 
@@ -178,6 +179,9 @@ def plan(model_args: ModelArguments, data_args: DataArguments, training_args: Tr
 def resolve(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Settle what depends on more than one of the three, and refuse what contradicts itself."""
     refuse_contradiction(model_args, training_args)
+    if not data_args.dry_run and not (data_args.plan and plan_size(data_args.plan)):
+        refuse_one_process_for_many_gpus(training_args)
+    settle_shared_weights(training_args, reads_a_probe=data_args.probe_dataset is not None)
     check_metric(training_args)
     check_adapter_arguments(
         model_args.use_lora,
@@ -186,9 +190,6 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
         model_args.lora_dropout,
         model_args.load_in_4bit and not data_args.plan,
     )
-    if not (data_args.dry_run or data_args.plan):
-        refuse_one_process_for_many_gpus(training_args)
-    settle_shared_weights(training_args, reads_a_probe=data_args.probe_dataset is not None)
     if not (data_args.plan and plan_size(data_args.plan)):
         check_model(model_args.model_name)
     training_args.settle_learning_rate(model_args.use_lora, is_tiny_model(model_args.model_name))

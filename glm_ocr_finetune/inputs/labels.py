@@ -58,7 +58,9 @@ def clean_label(value: object) -> Label:
     found = label_as_found(value)
     if found.reason is not None:
         return found
-    text = (found.text or "").replace("\r\n", "\n").replace("\r", "\n").strip()
+    text = (found.text or "").strip()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         return Label(reason="invalid_text")
     if len(text) > MAX_LABEL_CHARACTERS:
@@ -82,6 +84,8 @@ def is_placeholder(text: str) -> bool:
 
 def is_storable(text: str) -> bool:
     """Whether the string can be written as UTF-8, which lone surrogates cannot."""
+    if text.isascii():
+        return True
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -81,7 +81,7 @@ def _title(file: Path, sample: Sequence[Record], layout: Layout) -> str:
     if layout.is_conversation:
         return "conversations"
     if any(isinstance(label, Mapping) or '"gt_parse' in str(label) for label in labels):
-        return "Donut metadata (gt_parse), JSON answers where it is not one text_sequence"
+        return "Donut metadata (what gt_parse holds; --prompt says what to read where that is JSON)"
     columns = list(sample[0].values or ())
     if file.name.lower() == "labels.json" and columns == ["image", "text"]:
         return "docTR labels"

@@ -61,7 +61,7 @@ def room_for(model: Any) -> Room:
     width = weight.element_size()
     patch = vision.in_channels * FRAMES * vision.patch_size**2
     return Room(
-        free=2.0 ** math.floor(math.log2(SHARE_OF_FREE * free_memory(weight.device))),
+        free=2.0 ** math.floor(math.log2(max(1, SHARE_OF_FREE * free_memory(weight.device)))),
         cached=CACHE_COPIES * 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * width,
         working=width * (MLP_WIDTHS * text.intermediate_size + HIDDEN_WIDTHS * text.hidden_size)
         + PATCHES_PER_TOKEN * patch * FP32,

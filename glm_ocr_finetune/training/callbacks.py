@@ -55,6 +55,9 @@ class SaveOnSignal(TrainerCallback):
         elif time.monotonic() - self._when > SAME_SIGNAL_S:
             logger.warning("%s again: leaving without a checkpoint of this step", name)
             self.restore()
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
     def restore(self) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ..errors import UserError
+from ..folders import STATE_FILE
 
 logger = logging.getLogger(__name__)
 
-STATE_FILE = "trainer_state.json"
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
 INDEX_FILE = "model.safetensors.index.json"
 SHARDED = ("global_step*", "pytorch_model_fsdp*")  # what DeepSpeed and FSDP write of weights and optimizer
@@ -141,6 +141,12 @@ def written_whole(target: Path) -> Iterator[Path]:
     state.wait_for_everyone()
     if state.is_local_main_process and staging.is_dir():  # machines that do not share their disk
         _put_in_place(staging, target)
+
+
+def final_folder(folder: Path) -> Path:
+    """What a folder that is being written will be called; any other folder as it is."""
+    name = folder.name
+    return folder.with_name(name[1:].removesuffix(".partial")) if name.endswith(".partial") else folder
 
 
 def _put_in_place(staging: Path, target: Path) -> None:

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..folders import (
+    EVALUATION_FOLDER,
+    LOSS_CURVE_FILE,
+    REPORT_FILE,
+    RUN_FILE,
+    SET_ASIDE_FILE,
+    STATE_FILE,
+    SUMMARY_FILE,
+)
+from ..model.checkpoint import SIDECAR
+from ..ranks import is_main_process
 from ..training_args import TrainingArguments
-from .checkpoints import STATE_FILE, checkpoints_in, find_checkpoint, say_what_is_given_up
-from .run_record import RUN_FILE, RunRecord, compare_arguments, read_record
+from .checkpoints import checkpoints_in, damage, find_checkpoint, say_what_is_given_up
+from .run_record import RunRecord, compare_arguments, read_record
 
 if TYPE_CHECKING:
     from .trainer import GlmOcrTrainer
 
 logger = logging.getLogger(__name__)
 
-READINGS = "evaluation"
 # What a run writes beside its checkpoints; the next run in the folder may not write the same.
-ABOUT_A_RUN = (STATE_FILE, RUN_FILE, "training_args.bin", "summary.json", "report.html", "loss.svg", "set_aside.jsonl")
-MODEL = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", "glm_ocr_finetune.json")
+ABOUT_A_RUN = (STATE_FILE, RUN_FILE, SUMMARY_FILE, REPORT_FILE, LOSS_CURVE_FILE, SET_ASIDE_FILE, "training_args.bin")
+MODEL = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", SIDECAR)
 
 
 def results_in(folder: Path) -> list[str]:
@@ -79,7 +90,7 @@ def compare(
         lines = [f"{checkpoint.name} does not say what it was trained with: nothing is compared with it"]
     else:
         lines = compare_arguments(earlier, arguments, training_args.world_size, checkpoint)
-    if training_args.process_index == 0:
+    if is_main_process():
         say_what_is_given_up(checkpoint)
         for line in lines:
             logger.warning("%s", line)
@@ -89,7 +100,7 @@ def compare(
 def take_over(training_args: TrainingArguments, record: RunRecord, checkpoint: Path | None) -> None:
     """Make the output folder this run's: what another one left goes, and the record is written."""
     output, overwrite = Path(training_args.output_dir), training_args.overwrite_output_dir
-    if training_args.process_index != 0:
+    if not is_main_process():
         return
     if checkpoint is None and (overwrite or (output / RUN_FILE).is_file()):
         clear(output, overwrite)
@@ -105,13 +116,16 @@ def clear(output: Path, weights_too: bool) -> None:
     for path in checkpoints_in(output):
         shutil.rmtree(path, ignore_errors=True)
     names = ABOUT_A_RUN + (MODEL if weights_too else ())
-    for file in (*(output / READINGS).glob("*.jsonl"), *(file for name in names for file in output.glob(name))):
+    for file in (
+        *(output / EVALUATION_FOLDER).glob("*.jsonl"),
+        *(file for name in names for file in output.glob(name)),
+    ):
         file.unlink(missing_ok=True)
 
 
 def finish(trainer: GlmOcrTrainer) -> None:
     """Note in the folder that the run has ended, and that its result is written."""
-    if trainer.args.process_index == 0 and trainer.record:
+    if is_main_process() and trainer.record:
         ended = replace(trainer.record, finished=trainer.state.global_step, planned=trainer.planned_steps())
         ended.write(Path(trainer.args.output_dir))
 
@@ -129,3 +143,17 @@ def is_finished(trainer: GlmOcrTrainer) -> bool:
         planned,
     )
     return True
+
+
+@contextlib.contextmanager
+def says_what_is_saved(output: Path) -> Iterator[None]:
+    """Give a Ctrl-C that leaves at once the words for what is there of the run."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        whole = [path for path in checkpoints_in(output) if not damage(path)]
+        if not whole:
+            raise KeyboardInterrupt("interrupted; no checkpoint was saved") from stop
+        raise KeyboardInterrupt(
+            f"interrupted; the last checkpoint is {whole[-1]}, and --resume_from_checkpoint True continues from it"
+        ) from stop

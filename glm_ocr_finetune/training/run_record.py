@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..args import DataArguments, ModelArguments
 from ..data.splits import Splits
 from ..errors import UserError
+from ..folders import RUN_FILE
 from ..training_args import TrainingArguments
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RUN_FILE = "run.json"
 SAMPLED = 64  # values of each tensor that tell one base model from another
 
 # In the optimizer's state, which is restored: what is typed anew has no effect.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Iterable
 from functools import partial
@@ -23,16 +22,17 @@ from ..args import DEFAULT_PROMPT_FORMAT
 from ..data.batching import BatchPlan
 from ..data.collate import VLMDataCollator
 from ..errors import UserError
+from ..folders import STATE_FILE
 from ..inputs.processor import save_processor
 from ..inputs.prompt import IGNORED, PromptRenderer
-from ..model.checkpoint import Sidecar, carried_mtp_tensors, stored_as
+from ..model.checkpoint import Sidecar, carried_mtp_tensors, correct_config, stored_as
 from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
 from ..model.tiny import is_tiny
 from ..training_args import TrainingArguments, one_line
 from ..vision.encoder import VisionEncoder, backbone_of, without_adapters
 from .callbacks import DrawLoss, ReleaseTower
-from .checkpoints import STATE_FILE, name_of, remove_older, written_whole
+from .checkpoints import name_of, remove_older, written_whole
 from .divergence import StopOnDivergence, refuse_broken_weights
 from .forward import replace_forward
 from .judge import Judge, logged_metrics
@@ -294,7 +294,7 @@ class GlmOcrTrainer(SFTTrainer):
         if not self.args.should_save:
             return
         if not adapter:
-            _correct_config(directory, dtype)
+            correct_config(directory, dtype)
         model.generation_config.save_pretrained(directory)
         save_processor(self.processing_class, directory)
         if self.sidecar:
@@ -313,17 +313,6 @@ class GlmOcrTrainer(SFTTrainer):
         known = set(carried_mtp_tensors(self.accelerator.unwrap_model(self.model)))
         load_result.unexpected_keys[:] = [key for key in load_result.unexpected_keys if key not in known]
         super()._issue_warnings_after_load(load_result)
-
-
-def _correct_config(directory: Path, dtype: torch.dtype | None) -> None:
-    """Make config.json name the type the weights are stored in, and drop what the trainer set for itself."""
-    file = directory / "config.json"
-    config = json.loads(file.read_text())
-    config.pop("use_cache", None)  # the trainer turns the cache off; whoever reads with the model wants it
-    if dtype:
-        for part in (config, config["text_config"], config["vision_config"]):
-            part["dtype"] = str(dtype).removeprefix("torch.")
-    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def without_trls_own(args: TrainingArguments) -> TrainingArguments:

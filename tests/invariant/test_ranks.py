@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from glm_ocr_finetune.training.checkpoints import damage
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "glm_ocr_finetune" / "assets" / "demo"
@@ -65,3 +70,37 @@ def test_two_ranks_judge_as_one(tmp_path: Path) -> None:
     for ranks in (1, 2):
         schedule = json.loads((tmp_path / str(ranks) / "evaluation" / "schedule.json").read_text("utf-8"))
         assert schedule["eval_steps"] >= 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_to_one_rank_saves_a_checkpoint_on_all_and_ends_them(tmp_path: Path, name: str) -> None:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(ROOT / "finetune.py")]
+    words = ["--model_name", "tiny", "--dataset_name", str(DEMO), "--max_samples", "8", "--output_dir", str(tmp_path)]
+    words += ["--max_steps", "5000", "--save_strategy", "no", "--eval_strategy", "no", "--report_to", "none"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with (tmp_path / "log").open("w") as log:
+        group = subprocess.Popen(
+            [sys.executable, *launch, *words, "--logging_steps", "1"], env=environment, stdout=log, stderr=log
+        )
+    try:
+        wait_for(lambda: "'loss'" in (tmp_path / "log").read_text(), group)
+        ranks = [int(pid) for pid in Path(f"/proc/{group.pid}/task/{group.pid}/children").read_text().split()]
+        os.kill(ranks[-1], getattr(signal, name))
+        assert group.wait(timeout=120) != 0
+    finally:
+        group.kill()
+    (checkpoint,) = tmp_path.glob("checkpoint-*")
+    assert {path.name for path in checkpoint.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
+    assert damage(checkpoint) is None
+    assert "continue with --resume_from_checkpoint" in (tmp_path / "log").read_text()
+
+
+def wait_for(seen: Callable[[], bool], group: subprocess.Popen[bytes]) -> None:
+    """Until something is seen; fails when the processes end before, or after five minutes."""
+    for _ in range(600):
+        if seen():
+            return
+        assert group.poll() is None, "ended too early"
+        time.sleep(0.5)
+    raise AssertionError("nothing was seen in five minutes")

@@ -1,74 +1,71 @@
-"""The longest sequence of a run: what was given, else what the data needs and the device holds."""
+"""Which rule settles the longest sequence of a run, and whether a run fits the device it is on."""
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
-from glm_ocr_finetune.args import DEFAULT_LENGTH, DataArguments, ModelArguments
-from glm_ocr_finetune.data.lengths import Fitted, Shapes, fit, settle
+from glm_ocr_finetune import TrainingArguments
+from glm_ocr_finetune.args import DataArguments, ModelArguments
+from glm_ocr_finetune.data.lengths import Shapes, fit, settle
 from glm_ocr_finetune.inputs.processor import PixelBudget
+from glm_ocr_finetune.planning import lengths
 from glm_ocr_finetune.planning.lengths import device_memory, fits_device, fitting_of
-from glm_ocr_finetune.training_args import TrainingArguments
-
-BUDGET = PixelBudget(6_272, 4_816_896)
-TINY = ModelArguments(model_name="tiny-random")
 
 
-def arguments(folder: Path, **given: Any) -> TrainingArguments:
-    return TrainingArguments(output_dir=str(folder), report_to="none", **given)
+def arguments(**given: Any) -> TrainingArguments:
+    return TrainingArguments(output_dir="out", report_to="none", **given)
 
 
-def pages(count: int, text_tokens: int = 600) -> Shapes:
-    return Shapes(*(np.full(count, value, np.int32) for value in (3508, 2480, text_tokens)))
+def fitted(tokens: int, too_long: bool = False) -> Any:
+    """Eight samples alike."""
+
+    class Eight:
+        too_long = np.full(8, False)
+        tokens = np.full(8, 0)
+        image_tokens = np.full(8, 0)
+
+    eight = Eight()
+    eight.too_long, eight.tokens = np.full(8, too_long), np.full(8, tokens)
+    eight.image_tokens = np.full(8, tokens // 2)
+    return eight
 
 
-def fitted(count: int) -> Fitted:
-    return fit(pages(count), BUDGET, None)
+def test_a_length_that_was_given_is_kept_and_else_it_is_settled() -> None:
+    model_args, data_args = ModelArguments(model_name="tiny-random"), DataArguments("data")
+    given = fitting_of(model_args, data_args, arguments(max_length=500))
+    assert (given.func, given.keywords) == (fit, {"max_length": 500, "may_lower": True})
+    assert fitting_of(model_args, data_args, arguments()).func is settle
+    own_budget = fitting_of(model_args, DataArguments("data", max_pixels=100_352), arguments())
+    assert own_budget.keywords["may_lower"] is False
 
 
-def test_what_was_given_is_kept(tmp_path: Path) -> None:
-    found = fitting_of(TINY, DataArguments(), arguments(tmp_path, max_length=DEFAULT_LENGTH))
-    assert isinstance(found, partial)
-    assert (found.func, found.keywords) == (fit, {"max_length": DEFAULT_LENGTH, "may_lower": True})
-    found = fitting_of(TINY, DataArguments(max_pixels=10_000), arguments(tmp_path))
-    assert isinstance(found, partial)
-    assert (found.func, found.keywords["may_lower"]) == (settle, False)
+def test_a_plan_for_another_gpu_does_not_ask_this_machine() -> None:
+    rule = fitting_of(ModelArguments(model_name="tiny-random"), DataArguments("data", plan="8GB"), arguments())
+    assert rule.keywords["fits"](fitted(10**9))
 
 
-def test_pages_fit_this_machine_with_the_tiny_model(tmp_path: Path) -> None:
-    settled = fitting_of(TINY, DataArguments(), arguments(tmp_path))(pages(8), BUDGET)
-    assert settled.budget == BUDGET
-    assert settled.max_length == 6645
-    assert not settled.too_long.any()
+def test_samples_fit_until_their_memory_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lengths, "device_memory", lambda on_gpu: 4 * 10**9)
+    fits = fits_device(ModelArguments(model_name="tiny-random"), arguments())
+    assert fits(fitted(300))
+    assert not fits(fitted(300_000))
+    assert not fits(fitted(300, too_long=True))  # nothing would be left to train on
 
 
-def test_a_proposal_for_another_gpu_does_not_ask_this_machine(tmp_path: Path) -> None:
-    nowhere = ModelArguments(model_name="nowhere/at-all")
-    found = fitting_of(nowhere, DataArguments(plan="8GB"), arguments(tmp_path))(pages(8), BUDGET)
-    assert (found.budget, found.max_length) == (BUDGET, 6645)
-
-
-def test_a_device_is_full_at_some_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The largest batch decides, as it is trained: halved, it fits where the whole one does not."""
-    monkeypatch.setattr("glm_ocr_finetune.planning.lengths.device_memory", lambda on_gpu: 4_000_000_000)
-    four = fits_device(TINY, arguments(tmp_path, per_device_train_batch_size=4))
-    sixteen = fits_device(TINY, arguments(tmp_path, per_device_train_batch_size=64))
-    assert four(fitted(64))
-    assert not sixteen(fitted(64))
-    assert sixteen(fitted(2))
-
-
-def test_nothing_fits_where_nothing_is_kept(tmp_path: Path) -> None:
-    assert not fits_device(TINY, arguments(tmp_path))(fit(pages(3, 5000), BUDGET, 2048))
-
-
-def test_the_memory_of_a_machine_is_shared_by_its_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert device_memory(on_gpu=False) == psutil.virtual_memory().total
+def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = psutil.virtual_memory().total
+    assert device_memory(on_gpu=False) == whole
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert device_memory(on_gpu=False) == psutil.virtual_memory().total // 4
+    assert device_memory(on_gpu=False) == whole // 4
+
+
+def test_whole_pages_fit_this_machine_with_the_tiny_model() -> None:
+    pages = Shapes(*(np.full(8, value, np.int32) for value in (3508, 2480, 600)))
+    budget = PixelBudget(6_272, 4_816_896)
+    settled = fitting_of(ModelArguments(model_name="tiny-random"), DataArguments("data"), arguments())(pages, budget)
+    assert (settled.budget, settled.max_length) == (budget, 6645)
+    assert not settled.too_long.any()

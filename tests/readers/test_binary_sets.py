@@ -241,6 +241,13 @@ def test_unknown_formats_are_listed(name: str, folder: Path) -> None:
         read(folder, data_format=name)
 
 
+def test_the_table_of_formats_has_them_all() -> None:
+    from glm_ocr_finetune.readers import FORMATS
+
+    table = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert not [name for name in FORMATS if f"| `{name}` |" not in table]
+
+
 def test_named_formats(folder: Path) -> None:
     write(folder / "rows.csv", "image,text\nimages/0.png,from the table\n")
     write(folder / "images" / "0.txt", "from the pair")

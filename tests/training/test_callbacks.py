@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerState
 
 from glm_ocr_finetune.folders import LOSS_CURVE_FILE
 from glm_ocr_finetune.training import callbacks
+from glm_ocr_finetune.training import trainer as trainer_module
 from glm_ocr_finetune.training.callbacks import DrawLoss, SaveOnSignal
 
 
@@ -48,13 +49,14 @@ def test_a_signal_saves_the_step_and_ends_the_run(build_trainer: Any, name: str)
 def test_a_second_signal_leaves_at_once(build_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callbacks, "SAME_SIGNAL_S", 0.05)
     trainer, on_signal = build_trainer(save_strategy="no"), SaveOnSignal()
+    before = signal.getsignal(signal.SIGINT)
     trainer.add_callback(on_signal)
     trainer.add_callback(SendAt(3, signal.SIGINT, signal.SIGINT, apart=0.1))
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
     assert trainer.state.global_step == 2
     assert not list(Path(trainer.args.output_dir).glob("checkpoint-*"))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_signal_that_is_ignored_stays_ignored(build_trainer: Any) -> None:
@@ -91,3 +93,22 @@ def test_the_loss_is_drawn_with_its_evaluation(tmp_path: Path) -> None:
 def test_nothing_is_drawn_of_nothing_or_by_another_rank(tmp_path: Path) -> None:
     assert not draw(tmp_path, []).exists()
     assert not draw(tmp_path, [{"step": 1, "loss": 3.0}], main=False).exists()
+
+
+@pytest.mark.parametrize(
+    ("save_steps", "words"), [(2, "the last checkpoint is {out}/checkpoint-2"), (9, "no checkpoint")]
+)
+def test_leaving_at_once_says_what_is_saved(
+    line_folder: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch, save_steps: int, words: str
+) -> None:
+    class Leave(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 3:
+                raise KeyboardInterrupt  # as the second Ctrl-C does
+
+    monkeypatch.setattr(trainer_module, "DrawLoss", Leave)
+    out = tmp_path / "out"
+    flags = ("--dataset_name", line_folder, "--output_dir", out, "--max_steps", 9, "--save_steps", save_steps)
+    code, _, err = run("train", "--model_name", "tiny-random", "--eval_strategy", "no", "--report_to", "none", *flags)
+    assert code == 130
+    assert words.format(out=out) in err.splitlines()[-1]

@@ -15,10 +15,10 @@ from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
 from glm_ocr_finetune.args import DataArguments
 from glm_ocr_finetune.data.splits import load_splits
 from glm_ocr_finetune.errors import UserError
+from glm_ocr_finetune.folders import STATE_FILE
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.training.callbacks import SaveOnSignal
 from glm_ocr_finetune.training.checkpoints import (
-    STATE_FILE,
     checkpoints_in,
     damage,
     find_checkpoint,

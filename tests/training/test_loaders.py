@@ -41,7 +41,9 @@ def losses(base: Any, folder: Path, output: Path, cached: bool, **changes: Any) 
         "disable_tqdm": True,
     }
     cache = VisionCache("name", MemoryStore(1e8)) if cached else None
-    collator = VLMDataCollator(processor, max_length=2048, cache=cache, on_bad_image=ListedIn(output / "bad.jsonl"))
+    collator = VLMDataCollator(
+        PromptRenderer(processor), max_length=2048, cache=cache, on_bad_image=ListedIn(output / "bad.jsonl")
+    )
     trainer = create_trainer(model, processor, rows, TrainingArguments(**defaults | changes), collator=collator)
     trainer.train()
     return [row["loss"] for row in trainer.state.log_history if "loss" in row], trainer
@@ -73,7 +75,7 @@ def test_workers_of_every_start_method_train_the_same_and_encode_each_image_once
 
 
 def test_what_goes_to_a_worker_can_be_pickled(processor: Any, line_folder: Path, tmp_path: Path) -> None:
-    collator = VLMDataCollator(processor, max_length=300, on_bad_image=ListedIn(tmp_path / "bad.jsonl"))
+    collator = VLMDataCollator(PromptRenderer(processor), max_length=300, on_bad_image=ListedIn(tmp_path / "bad.jsonl"))
     rows = load_splits(DataArguments(str(line_folder)), collator.renderer, 2048, 0, evaluate=False).train
     batch = collator([rows[0], rows[1]])  # the renderer has rendered a prompt by now
     there, samples = pickle.loads(pickle.dumps((collator, Samples(rows))))

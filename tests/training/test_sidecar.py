@@ -1,4 +1,4 @@
-"""What a run says of its samples' prompts and of its base."""
+"""What is written beside the weights: the prompts of the samples, the most frequent first, and a base that lasts."""
 
 from __future__ import annotations
 
@@ -7,33 +7,38 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
+from glm_ocr_finetune import TrainingArguments
 from glm_ocr_finetune.args import DataArguments, ModelArguments
 from glm_ocr_finetune.training.sidecar import MOST_PROMPTS, describe, prompts_by_frequency
-from glm_ocr_finetune.training_args import TrainingArguments
+
+TABLE = "Table Recognition:"
 
 
-def table(*prompts: str | None) -> Dataset:
-    return Dataset.from_dict({"prompt": list(prompts)})
+def test_prompts_are_ordered_by_how_often_they_are_asked() -> None:
+    rows = Dataset.from_dict({"prompt": [None, TABLE, TABLE, "Read:", TABLE, None]})
+    assert prompts_by_frequency(rows, "Text:") == [TABLE, "Text:", "Read:"]
+    assert prompts_by_frequency(Dataset.from_dict({"text": ["a"]}), "Text:") == ["Text:"]
+    assert prompts_by_frequency(Dataset.from_dict({"prompt": []}), "Text:") == ["Text:"]
 
 
-def test_prompts_of_rows_count_and_the_default_stands_in() -> None:
-    assert prompts_by_frequency(table("a", None, "b", "b", "", None), "d") == ["d", "b", "a"]
-    assert prompts_by_frequency(table(), "d") == ["d"]
-    assert prompts_by_frequency(Dataset.from_dict({"text": ["x"]}), "d") == ["d"]
+def test_the_sidecar_names_the_base_from_anywhere(
+    tiny_random: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "base").symlink_to(tiny_random)
+    monkeypatch.chdir(tmp_path)
+    rows = Dataset.from_dict({"prompt": [f"prompt {i}" for i in range(30)]})
+    arguments = TrainingArguments(output_dir="out", report_to="none", max_length=700)
+    data_args = DataArguments("data", prompt_format="no_think")
+    written = describe(ModelArguments(model_name="base"), data_args, arguments, rows)
+    assert Path(written.base_model).is_absolute()
+    assert Path(written.base_model).resolve() == tiny_random.resolve()
+    assert (written.prompt_format, written.max_length) == ("no_think", 700)
+    assert len(written.other_prompts) == MOST_PROMPTS
+    tiny = describe(ModelArguments(model_name="tiny"), data_args, arguments, rows)
+    assert tiny.base_model == "tiny"
 
 
 def test_what_a_transform_fills_in_is_not_taken_for_the_rows_own() -> None:
-    rows = table("a", None, None).with_transform(lambda batch: {"prompt": ["filled"] * len(batch["prompt"])})
-    assert prompts_by_frequency(rows, "d") == ["d", "a"]
-
-
-def test_the_sidecar_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "base").mkdir()
-    monkeypatch.chdir(tmp_path)
-    training_args = TrainingArguments(output_dir="o", report_to="none", max_length=999)
-    data_args = DataArguments(prompt="Lies:", prompt_format="no_think")
-    many = [f"prompt {i}" for i in range(50)]
-    found = describe(ModelArguments("./base"), data_args, training_args, table(None, None, *many))
-    assert (found.base_model, found.prompt, found.prompt_format) == (str(tmp_path / "base"), "Lies:", "no_think")
-    assert found.max_length == 999
-    assert found.other_prompts == many[:MOST_PROMPTS]
+    rows = Dataset.from_dict({"prompt": ["a", None, None]})
+    shown = rows.with_transform(lambda batch: {"prompt": ["filled"] * len(batch["prompt"])})
+    assert prompts_by_frequency(shown, "d") == ["d", "a"]

@@ -99,7 +99,9 @@ def test_a_cache_folder_that_cannot_be_written_is_only_a_warning(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "below"))
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "rows"))
-    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Full", (), {"available": 0}))  # auto looks at the disk
+    monkeypatch.setattr(
+        "psutil.virtual_memory", lambda: type("Full", (), {"available": 0, "total": 2**34})
+    )  # auto looks at the disk
     words = ("train", "--model_name", "tiny", "--dataset_name", line_folder, "--output_dir", tmp_path / "out")
     code, _, err = run(*words, "--max_steps", 4, "--report_to", "none", "--cache_vision_features", mode)
     assert code == 0, err

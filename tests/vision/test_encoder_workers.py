@@ -12,6 +12,7 @@ from drawing import WORDS, draw_line
 from glm_ocr_finetune import load_model
 from glm_ocr_finetune.data.collate import VLMDataCollator
 from glm_ocr_finetune.data.samples import format_for_vlm
+from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.vision.cache import MemoryStore, VisionCache
 from glm_ocr_finetune.vision.encoder import VisionEncoder
 
@@ -27,8 +28,8 @@ def model() -> Any:
 
 def test_a_worker_s_batch_gets_its_features_from_the_process_that_trains(model: Any, processor: Any) -> None:
     cache = VisionCache("name", MemoryStore(1e8))
-    encoder, here = VisionEncoder(cache), VLMDataCollator(processor, cache=cache)
-    live = VisionEncoder().features(model, VLMDataCollator(processor)(SAMPLES))
+    encoder, here = VisionEncoder(cache), VLMDataCollator(PromptRenderer(processor), cache=cache)
+    live = VisionEncoder().features(model, VLMDataCollator(PromptRenderer(processor))(SAMPLES))
     encoder.features(model, here([SAMPLES[0], SAMPLES[2]]))
     worker = pickle.loads(pickle.dumps(here))  # as spawn and forkserver start it
     batch = worker(SAMPLES)
@@ -47,7 +48,10 @@ def test_a_worker_s_batch_gets_its_features_from_the_process_that_trains(model: 
 def test_an_image_that_a_worker_of_long_ago_decodes_is_not_encoded_again(model: Any, processor: Any) -> None:
     """Persistent workers know what there was when they were started: nothing."""
     cache = VisionCache("name", MemoryStore(1e8))
-    encoder, worker = VisionEncoder(cache), pickle.loads(pickle.dumps(VLMDataCollator(processor, cache=cache)))
+    encoder, worker = (
+        VisionEncoder(cache),
+        pickle.loads(pickle.dumps(VLMDataCollator(PromptRenderer(processor), cache=cache))),
+    )
     first = encoder.features(model, worker(SAMPLES[:3]))
     second = encoder.features(model, worker(SAMPLES))
     assert encoder.live == 4
@@ -56,7 +60,7 @@ def test_an_image_that_a_worker_of_long_ago_decodes_is_not_encoded_again(model: 
 
 def test_a_blank_batch_is_encoded_once(model: Any, processor: Any) -> None:
     cache = VisionCache("name", MemoryStore(1e8))
-    encoder, collator = VisionEncoder(cache), VLMDataCollator(processor, cache=cache)
+    encoder, collator = VisionEncoder(cache), VLMDataCollator(PromptRenderer(processor), cache=cache)
     for _ in range(2):
         (features,) = encoder.features(model, collator.blank())
     assert (encoder.live, len(features)) == (1, 4)
