@@ -77,14 +77,14 @@ class Fitted:
         """
         if self.budget != self.whole:
             largest = int(self.image_tokens.max(initial=0))
-            why = "" if given else f"max_length = {self.max_length}, all that fits the memory; "
+            why = "" if given else f"max_length = {self.max_length} (the memory of the device holds no more); "
             return (
                 f"{why}max_pixels = {self.budget.max_pixels} instead of {self.whole.max_pixels}, in training and in "
-                f"what is saved: {self.num_lowered} images would not fit --max_length {self.max_length} beside their "
-                f"texts, so images have at most {largest} tokens; --max_length {self.needed} keeps them whole"
+                f"what is saved, so that samples fit --max_length {self.max_length}: {self.num_lowered} images become "
+                f"smaller, none has more than {largest} tokens; --max_length {self.needed} keeps them whole"
             )
         if not given and self.max_length is not None and self.max_length > DEFAULT_LENGTH:
-            return f"max_length = {self.max_length} (what the longest of {len(self.tokens)} samples needs; it fits)"
+            return f"max_length = {self.max_length} (what the longest of {len(self.tokens)} samples needs)"
         return None
 
 

@@ -51,7 +51,7 @@ class EvaluateWithinShare(TrainerCallback):
 
     Args:
         judge: has read ``reading``; what it chose is kept beside its readings, so that a resumed run keeps to it.
-        may_change: False where the user gave ``--eval_steps`` or evaluates by epochs; then the cost is only said.
+        may_change: False where the user gave ``--eval_steps``; then the cost is only said.
     """
 
     def __init__(self, judge: Judge, reading: str, may_change: bool) -> None:
@@ -59,7 +59,7 @@ class EvaluateWithinShare(TrainerCallback):
         self.cost_s = judge.seconds.get(reading, 0.0)
         self.file = judge.file(reading).parent / SCHEDULE_FILE
         self.steps: deque[float] = deque(maxlen=MEASURED)
-        self.num_steps, self.decided = 0, False
+        self.num_steps, self.decided, self.last = 0, False, 0.0
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         if self.may_change and state.global_step and (every := remembered(self.file)):
@@ -72,14 +72,15 @@ class EvaluateWithinShare(TrainerCallback):
         if self.num_steps > WARM_UP:
             self.steps.append(now - self.last)
         self.last = now
-        if not self.decided and len(self.steps) == MEASURED:
+        if not self.decided and self.cost_s and len(self.steps) == MEASURED:
             self._decide(state)
 
     def on_evaluate(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         now = _now()
         dearer = now - self.last > 1.5 * self.cost_s  # the loss is computed as well, over all evaluation samples
         self.cost_s, self.last = max(self.cost_s, now - self.last), now
-        if self.steps and bool(broadcast_object_list([dearer])[0]):
+        is_last = state.global_step >= state.max_steps
+        if self.steps and not is_last and bool(broadcast_object_list([dearer])[0]):
             self._decide(state)
 
     def on_save(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
@@ -87,11 +88,12 @@ class EvaluateWithinShare(TrainerCallback):
 
     def _decide(self, state: TrainerState) -> None:
         """Settle ``state.eval_steps`` by the pace of the last steps; rank 0 decides for all."""
-        step_s = statistics.median(self.steps)
+        step_s = max(statistics.median(self.steps), 1e-6)
         before = int(state.eval_steps)
         every = rarer(before, self.cost_s, step_s, state.max_steps) if self.may_change else before
         every = int(broadcast_object_list([every])[0])
-        self._say(before, every, step_s, state.max_steps)
+        if every != before or not self.decided:
+            self._say(before, every, step_s, state.max_steps)
         if is_main_process():
             self.file.write_text(json.dumps({"eval_steps": every}) + "\n", encoding="utf-8")
         state.eval_steps, self.decided = every, True

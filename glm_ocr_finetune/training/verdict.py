@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ..args import DataArguments
+from ..argument_checks import plain
 from ..data.splits import Splits, load_other
 from ..folders import BASE_READINGS, TUNED_READINGS
 from ..inputs.prompt import PromptRenderer
@@ -105,16 +106,12 @@ def read_base(trainer: GlmOcrTrainer, probe: Judge | None, base_model: str, resu
             logger.info("reading %d samples with the base model", len(judges[name].samples))
             scores[name] = _read(judges[name], model, name, progress=not trainer.args.disable_tqdm)
     base = scores.get(BASE_READINGS)
-    if trainer.judge:
-        trainer.add_callback(EvaluateWithinShare(trainer.judge, BASE_READINGS, _may_be_rarer(trainer.args)))
+    if trainer.judge and plain(trainer.args.eval_strategy) == "steps":
+        may_change = "eval_steps" in trainer.args.origins
+        trainer.add_callback(EvaluateWithinShare(trainer.judge, BASE_READINGS, may_change))
     if base:
         logger.info("base model: CER %.4f on %d evaluation samples", base.values["corpus_cer"], len(base.samples))
     return Before(base, scores.get(PROBE_BASE))
-
-
-def _may_be_rarer(args: TrainingArguments) -> bool:
-    """Whether how often it evaluates is left to us."""
-    return str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "steps" and "eval_steps" in args.origins
 
 
 def conclude(trainer: GlmOcrTrainer, probe: Judge | None, before: Before, facts: dict[str, Any]) -> None:

@@ -58,6 +58,21 @@ def test_two_ranks_give_the_losses_of_one(tmp_path: Path, flags: tuple[str, ...]
 
 
 @pytest.mark.slow
+def test_two_ranks_judge_as_one(tmp_path: Path) -> None:
+    """Base and saved files are read by both, each its share; and both evaluate at the same steps."""
+    judged = ("--eval_strategy", "steps", "--eval_split_size", "0.4", "--num_train_epochs", "6", "--max_steps", "16")
+    for ranks in (1, 2):
+        losses(tmp_path / str(ranks), tmp_path / f"cache-{ranks}", ranks, *judged)
+    one, two = (json.loads((tmp_path / str(ranks) / "summary.json").read_text("utf-8")) for ranks in (1, 2))
+    assert one["base"] == two["base"]
+    assert one["samples"] == two["samples"] > 6
+    assert one["tuned"]["corpus_cer"] == pytest.approx(two["tuned"]["corpus_cer"], abs=0.05)
+    for ranks in (1, 2):
+        schedule = json.loads((tmp_path / str(ranks) / "evaluation" / "schedule.json").read_text("utf-8"))
+        assert schedule["eval_steps"] >= 100
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
 def test_a_signal_to_one_rank_saves_a_checkpoint_on_all_and_ends_them(tmp_path: Path, name: str) -> None:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(ROOT / "finetune.py")]

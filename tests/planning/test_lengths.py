@@ -10,7 +10,8 @@ import pytest
 
 from glm_ocr_finetune import TrainingArguments
 from glm_ocr_finetune.args import DataArguments, ModelArguments
-from glm_ocr_finetune.data.lengths import fit, settle
+from glm_ocr_finetune.data.lengths import Shapes, fit, settle
+from glm_ocr_finetune.inputs.processor import PixelBudget
 from glm_ocr_finetune.planning import lengths
 from glm_ocr_finetune.planning.lengths import device_memory, fits_device, fitting_of
 
@@ -60,3 +61,11 @@ def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPat
     assert device_memory(on_gpu=False) == whole
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert device_memory(on_gpu=False) == whole // 4
+
+
+def test_whole_pages_fit_this_machine_with_the_tiny_model() -> None:
+    pages = Shapes(*(np.full(8, value, np.int32) for value in (3508, 2480, 600)))
+    budget = PixelBudget(6_272, 4_816_896)
+    settled = fitting_of(ModelArguments(model_name="tiny-random"), DataArguments("data"), arguments())(pages, budget)
+    assert (settled.budget, settled.max_length) == (budget, 6645)
+    assert not settled.too_long.any()

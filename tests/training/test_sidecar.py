@@ -36,3 +36,9 @@ def test_the_sidecar_names_the_base_from_anywhere(
     assert len(written.other_prompts) == MOST_PROMPTS
     tiny = describe(ModelArguments(model_name="tiny"), data_args, arguments, rows)
     assert tiny.base_model == "tiny"
+
+
+def test_what_a_transform_fills_in_is_not_taken_for_the_rows_own() -> None:
+    rows = Dataset.from_dict({"prompt": ["a", None, None]})
+    shown = rows.with_transform(lambda batch: {"prompt": ["filled"] * len(batch["prompt"])})
+    assert prompts_by_frequency(shown, "d") == ["d", "a"]
