@@ -1,6 +1,6 @@
 """How much of what a run has learned survives being stored in bf16, to the nearest and by stochastic rounding.
 
-    python benchmarks/rounding.py --rate 1e-5 --steps 20 100 --output rounding.json
+    python -m benchmarks.rounding --rate 1e-5 --steps 20 100 --output rounding.json
 
 The tiny model is tuned on the demo's lines in fp32. At each of the steps its weights are stored in fp32, in bf16 to
 the nearest, and in bf16 by stochastic rounding with several seeds; each is loaded anew and judged on the held-out lines.
@@ -103,7 +103,7 @@ class Judge:
         assert splits.evaluation is not None
         self.samples = splits.evaluation.select(range(samples))
         self.lengths = splits.evaluation_tokens[:samples].tolist()
-        collator = VLMDataCollator(renderer.processor)
+        collator = VLMDataCollator(renderer)
         self.batches = [
             collator([self.samples[i] for i in range(start, min(start + 20, samples))])
             for start in range(0, samples, 20)

@@ -202,7 +202,9 @@ class TrainingDefaults(ScoringArguments):
     overwrite_output_dir: bool = arg(False, "Remove the results of another run from --output_dir, and start there.")
     num_train_epochs: float = arg(3.0, "Passes over the training samples.", within=POSITIVE, needs="epochs")
     max_steps: int = arg(-1, "Optimizer steps; overrides --num_train_epochs when positive.", within=Range(1, also=-1))
-    learning_rate: float | None = arg(None, "Peak learning rate. Default: 1e-5, or 1e-4 with LoRA.", within=POSITIVE)
+    learning_rate: float | None = arg(
+        None, "Peak learning rate. Default: 1e-5, or 1e-4 with LoRA; more for the tiny model.", within=POSITIVE
+    )
     lr_scheduler_type: str = arg("cosine", "Shape of the learning rate after the warm-up.", choices=SCHEDULES)
     warmup_ratio: float | None = arg(
         None, "Share of the steps spent warming up. Default: 0.1.", within=SHARE, needs="warm-up"

@@ -125,7 +125,7 @@ def _any_processor() -> Any:
 
 def _load(args: EvaluateArguments, renderer: PromptRenderer, prompt: str, output: Path) -> Splits:
     """The samples to be judged on; rows that cannot be used are told and listed in ``output``."""
-    split = args.split or default_split(str(args.dataset_name), args.dataset_config)
+    split = args.split or default_split(str(args.dataset_name), args.dataset_config, args.data_format)
     data_args = DataArguments.of(args, train_split=split, prompt=prompt)
     splits = load_splits(data_args, renderer, max_length=None, seed=0, evaluate=False)
     if splits.set_aside and is_main_process():

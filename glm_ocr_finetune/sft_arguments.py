@@ -239,7 +239,10 @@ ARGUMENTS = (
     Argument("dataset_num_proc", "int", _NOT_PREPARED, only=(None,)),
     Argument("eos_token", "str", _FIXED_TOKENS, only=(None,)),
     Argument(
-        "truncation_mode", "str", "nothing is cut: images are shrunk and long samples set aside", only=("keep_start",)
+        "truncation_mode",
+        "str",
+        "nothing is cut: the pixel budget gives way, and long samples are set aside",
+        only=("keep_start",),
     ),
     Argument(
         "shuffle_dataset", "bool", "the order is drawn anew in every epoch (--train_sampling_strategy)", only=(False,)

@@ -25,7 +25,7 @@ from .inputs.processor import PixelBudget, load_processor
 from .inputs.prompt import PromptRenderer
 from .model.adapters import check_adapter_arguments
 from .model.checkpoint import read_sidecar
-from .model.loading import check_model, load_model, resolve_model_path
+from .model.loading import check_model, is_tiny_model, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
 from .planning.lengths import fitting_of
 from .ranks import is_main_process
@@ -150,7 +150,7 @@ def tune(
     write(trainer)
     facts: dict[str, Any] = {"model": model_args.model_name, "data set": data_args.dataset_name}
     conclude(trainer, probe, before, facts | ({"probe": data_args.probe_dataset} if probe else {}))
-    if before:
+    if before.evaluation:
         write_card(trainer, trainer.args.output_dir, TUNED_READINGS)
 
 
@@ -193,7 +193,7 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
     )
     if not (data_args.plan and plan_size(data_args.plan)):
         check_model(model_args.model_name)
-    training_args.settle_learning_rate(model_args.use_lora)
+    training_args.settle_learning_rate(model_args.use_lora, is_tiny_model(model_args.model_name))
     tuned = read_sidecar(resolve_model_path(model_args.model_name))
     if tuned and data_args.prompt is None:
         data_args.prompt = tuned.prompt

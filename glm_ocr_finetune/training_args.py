@@ -27,8 +27,12 @@ from .sft_arguments import BY_NAME
 
 logger = logging.getLogger(__name__)
 
-FULL_LEARNING_RATE = 1e-5  # both from the official recipe, zai-org/GLM-OCR examples/finetune
-LORA_LEARNING_RATE = 1e-4
+LEARNING_RATES = {  # (tiny model, LoRA) -> rate and reason
+    (False, False): (1e-5, "default for full fine-tuning"),  # both from the official recipe, zai-org/GLM-OCR
+    (False, True): (1e-4, "default for LoRA"),
+    (True, False): (1e-3, "the tiny model needs a hundred times the rate of GLM-OCR"),  # both by trial: docs/log.md
+    (True, True): (3e-3, "the tiny model needs thirty times the rate of GLM-OCR"),
+}
 CHECKPOINTING = frozenset(
     {"use_reentrant", "selective", "every_n_layers", "offload", "preserve_rng_state", "determinism_check", "early_stop"}
 )
@@ -82,11 +86,11 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         setattr(self, name, value)
         self.origins[name] = why
 
-    def settle_learning_rate(self, use_lora: bool) -> None:
-        """1e-4 with LoRA, 1e-5 without, unless the user gave one (even when it equals a default)."""
+    def settle_learning_rate(self, use_lora: bool, is_tiny: bool = False) -> None:
+        """Unless the user gave one: 1e-5, or 1e-4 with LoRA; a hundred times that, or thirty, for the tiny model."""
         if self.learning_rate is None:
-            value, why = (LORA_LEARNING_RATE, "LoRA") if use_lora else (FULL_LEARNING_RATE, "full fine-tuning")
-            self.settle("learning_rate", value, f"default for {why}")
+            value, why = LEARNING_RATES[is_tiny, use_lora]
+            self.settle("learning_rate", value, why)
 
     @property
     def gave_max_length(self) -> bool:
@@ -172,7 +176,7 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         """Raise UserError for settings that the schedule does not take, or lacks; transformers would ask late."""
         parameter = torch.nn.Parameter(torch.zeros(1))
         name, settings = plain(self.lr_scheduler_type), self.lr_scheduler_kwargs
-        optimizer = torch.optim.SGD([parameter], lr=self.learning_rate or FULL_LEARNING_RATE)
+        optimizer = torch.optim.SGD([parameter], lr=self.learning_rate or LEARNING_RATES[False, False][0])
         try:
             get_scheduler(name, optimizer, 1, 10, settings)
         except (TypeError, ValueError) as error:

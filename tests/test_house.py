@@ -25,7 +25,11 @@ WITHOUT_A_FILE = {
     "evaluate": "a workflow: integration/test_judged_runs.py",
     "infer": "a workflow: integration/test_commands.py",
     "train": "a workflow: integration/, invariant/",
+    "inputs/colours": "every kind of image file: inputs/test_images.py",
+    "inputs/geometry": "constants, compared with the processor's in inputs/test_processor.py",
+    "inputs/pdf_pages": "with the reader of PDF files: readers/test_pdf_pages.py",
     "inputs/special_tokens": "a list, compared with the real one in model/test_tiny.py",
+    "inputs/image_files": "inputs/test_images.py",
     "metrics/comparison": "with the intervals it is made of: metrics/test_bootstrap.py",
     "metrics/definitions": "a table: metrics/test_scores.py works out every row by hand",
     "metrics/reading": "a dataclass without code",
@@ -72,7 +76,12 @@ def test_no_reason_is_left_over() -> None:
 def test_every_test_file_of_a_module_s_folder_tests_something_here() -> None:
     """A test file beside no module of its name says in its folder's name (integration, invariant) what it is for."""
     folders = {"", *(folder.name for folder in PACKAGE.iterdir() if folder.is_dir())} - {"assets", "__pycache__"}
-    assert {path.parent.name for path in TESTS.rglob("test_*.py")} - folders <= {"tests", "integration", "invariant"}
+    assert {path.parent.name for path in TESTS.rglob("test_*.py")} - folders <= {
+        "tests",
+        "benchmarks",
+        "integration",
+        "invariant",
+    }
 
 
 def functions(file: Path) -> Iterator[tuple[str, int]]:

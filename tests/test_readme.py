@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from drawing import WORDS, draw_line, write_lines
+from page_files import draw_page, page_xml
 
 CLONE = Path(__file__).parents[1]
 README = (CLONE / "README.md").read_text(encoding="utf-8")
@@ -25,13 +27,13 @@ SKIPPED = {
     "make": "make demo takes a minute, make test is this; that the targets exist is tested below",
     "torchrun": "two processes take half a minute; invariant/test_ranks.py and tests/test_ranks.py start them",
     "python finetune.py --dataset_name owner/name": "needs the network",
-    "python benchmarks/": "a full-size model and hours; that the files exist is tested below",
+    "python -m benchmarks": "a full-size model and hours; that the files exist is tested below",
     "sh benchmarks/": "needs the network",
 }
 PROGRAMS = {"python finetune.py": ["train"], "python inference.py": ["infer"], "glm-ocr-finetune": []}
 # So that a command takes a second: a small model, a single step, short answers, no tracker and no progress bar.
 SHORT = {
-    "train": ["--model_name", "tiny", "--max_steps", "1", "--report_to", "none", "--disable_tqdm", "True"],
+    "train": ["--model_name", "tiny", "--max_steps", "1", "--disable_tqdm", "True"],
     "infer": ["--max_new_tokens", "4"],
     "evaluate": ["--max_new_tokens", "4"],
     "report": [],
@@ -71,9 +73,13 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     (tmp_path / "data.json").write_text(json.dumps(chats), encoding="utf-8")
     rows = [{"image": f"images/train-{index}.png", "prediction": word} for index, word in enumerate(WORDS[:8])]
     (tmp_path / "FILE.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for name in ("p", "q"):
+        draw_page(tmp_path / "pages" / f"{name}.png", (300 + len(WORDS), 200) if name == "q" else (300, 200))
+        (tmp_path / "pages" / f"{name}.xml").write_text(page_xml(image=f"{name}.png"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    data = dict.fromkeys(("your-hf-dataset", "FOLDER", "FILE_OR_FOLDER", "DATA"), "lines")
+    data = dict.fromkeys(("your-hf-dataset", "FOLDER", "FILE_OR_FOLDER", "FOLDER_OR_ZIP", "DATA"), "lines")
     return data | {
+        "FOLDER_OR_ZIP": "pages",
         "IMAGES": "lines/images",
         "IMAGE_OR_FOLDER": "lines/images",
         "MODEL": "./glm-ocr-finetuned",
@@ -89,6 +95,8 @@ def as_typed(command: str, places: dict[str, str], outputs: dict[str, str]) -> l
     start = next(program for program in PROGRAMS if command.startswith(program))
     words = [*PROGRAMS[start], *(places.get(word, word) for word in shlex.split(command.removeprefix(start)))]
     model = ["--model", "tiny"] if words[0] == "infer" and "--model" not in words else []
+    if words[0] == "train" and "--report_to" not in words:
+        words += ["--report_to", "none"]
     if words[0] == "train" and "--output_dir" not in words:
         name = outputs.setdefault(command.split(" --resume")[0], f"out-{len(outputs)}")
         words += ["--output_dir", name]
@@ -97,7 +105,7 @@ def as_typed(command: str, places: dict[str, str], outputs: dict[str, str]) -> l
 
 def test_every_command_runs_as_it_is_written(desk: dict[str, str], run: Run) -> None:
     """In their order: later ones read with the model that an earlier one has trained."""
-    typed = [command for command in commands() if not is_skipped(command)]
+    typed = [command for command in dict.fromkeys(commands()) if not is_skipped(command)]
     assert len(typed) >= 16
     outputs: dict[str, str] = {}
     ordered = sorted(typed, key=lambda command: "--model" in command or "--run" in command)
@@ -123,6 +131,8 @@ def test_commands_that_are_not_run_name_what_is_there() -> None:
     )
     assert targets >= {"demo", "test", "check", "setup"}
     assert {target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)} == set()
+    for module in re.findall(r"python -m (benchmarks[\w.]+)", README):
+        assert importlib.util.find_spec(module), module
     for file in re.findall(r"[\w./-]+\.(?:py|sh|md|cff)\b", README + contributing):
         if "/" in file and not file.startswith(("http", "//")):
             homes = (CLONE, CLONE / "tests", CLONE / "glm_ocr_finetune")
@@ -144,9 +154,9 @@ def test_its_python_runs(desk: dict[str, str], run: Run) -> None:
 
 
 def tree() -> list[tuple[int, list[str]]]:
-    """Indentation and names of each line of "Where things live"."""
+    """Indentation and names of each entry of "Where things live"; a line further in goes on with the one above."""
     block = README.split("## Where things live")[1].split("```")[1]
-    lines = [line for line in block.splitlines() if line.strip()]
+    lines = [line for line in block.splitlines() if line.strip() and not line.startswith("   ")]
     return [(len(line) - len(line.lstrip()), re.split(r"\s{2,}", line.strip())[0].split(", ")) for line in lines]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -42,6 +43,10 @@ class Place:
 
     def batch_size(self, kind: str) -> int:
         return BATCH_SIZES[self.device][kind]
+
+    def output(self) -> Path:
+        """A folder of its own for what a training writes."""
+        return Path(tempfile.mkdtemp(prefix="output-", dir=self.folder))
 
     def settled(self, device: str, model: str) -> Place:
         return replace(self, device=device, model=model)
@@ -104,6 +109,6 @@ def training_arguments(place: Place, kind: str, **given: object) -> list[str]:
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "output_dir": place.folder / "output",
+        "output_dir": place.output(),
     }
     return typed(base | given)

@@ -69,11 +69,12 @@ def mixed_batch(place: Place, processor: Any, cache: Any = None) -> dict[str, Te
     from glm_ocr_finetune.args import DataArguments
     from glm_ocr_finetune.data.collate import VLMDataCollator
     from glm_ocr_finetune.data.splits import load_splits
+    from glm_ocr_finetune.inputs.prompt import PromptRenderer
 
-    collator = VLMDataCollator(processor, cache=cache)
+    renderer = PromptRenderer(processor)
     data_args = DataArguments(dataset_name=str(place.data("mixed")))
-    samples = load_splits(data_args, collator.renderer, None, seed=0, evaluate=False).train
-    return collator(list(samples))
+    samples = load_splits(data_args, renderer, None, seed=0, evaluate=False).train
+    return VLMDataCollator(renderer, cache=cache)(list(samples))
 
 
 @functools.cache

@@ -66,7 +66,7 @@ def load(place: Place, kind: str) -> tuple[Any, Any, list[Any], list[Any]]:
     limits = LIMITS[place.device]
     known = requests_of(splits.train, splits.train_tokens.tolist(), renderer, max(limits))
     requests = [replace(one, max_new_tokens=limits[i % len(limits)]) for i, one in enumerate(known)]
-    return model, renderer, [sample["images"][0] for sample in splits.train], requests
+    return model, renderer, [sample["image"] for sample in splits.train], requests
 
 
 CASES = {f"{kind}s": Case(partial(throughput, kind=kind), limit_s=40) for kind in ("line", "page")}

@@ -90,7 +90,7 @@ def settings_of(place: Place, system: str, kind: str, mode: str) -> Settings:
         model=resolved(place),
         mode=mode,
         record=place.folder / f"{system}.jsonl",
-        scratch=place.folder / "output",
+        scratch=place.output(),
         steps=STEPS[place.device],
         epochs=2 if system == "ours" else 1,
         batch_size=place.batch_size(kind),

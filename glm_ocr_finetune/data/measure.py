@@ -23,6 +23,7 @@ import numpy as np
 
 from ..folders import kept_for_later
 from ..inputs.images import ImageError, inspect_image
+from ..inputs.pdf_pages import split_page_path
 from ..inputs.prompt import PromptRenderer
 from ..readers import problem_in_words
 from ..readers.rows import image_of
@@ -190,8 +191,9 @@ def _identities(rows: Dataset) -> Iterator[bytes]:
 
 
 def _state(path: str | None) -> bytes:
+    file, _ = split_page_path(path) or (path, 0)
     try:
-        state = os.stat(path) if path else None
+        state = os.stat(file) if file else None
     except (OSError, ValueError):
         state = None
     return f"{path} {state.st_size} {state.st_mtime_ns}\n".encode("utf-8", "replace") if state else b"none\n"

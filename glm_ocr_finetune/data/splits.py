@@ -168,9 +168,9 @@ def load_other(data_args: DataArguments, dataset_name: str, renderer: PromptRend
     return load_splits(other, renderer, max_length, seed=0, evaluate=False)
 
 
-def default_split(dataset_name: str, config: str | None = None) -> str:
+def default_split(dataset_name: str, config: str | None = None, data_format: str | None = None) -> str:
     """The split to read when none is named: test, else validation, else the first."""
-    splits = list_splits(dataset_name, config)
+    splits = list_splits(dataset_name, config, data_format)
     return next((name for name in ("test", "validation") if name in splits), splits[0])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -12,6 +13,8 @@ MAX_LABEL_CHARACTERS = 200_000
 Four times what a densely printed broadsheet page holds. A label of ten megabytes, which no image can carry,
 would keep the tokenizer busy for minutes.
 """
+
+_PLACEHOLDER = re.compile(r"\s*(?:(?:~{3,}|#{3,})\s*)+")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ def clean_label(value: object) -> Label:
     found = label_as_found(value)
     if found.reason is not None:
         return found
-    text = (found.text or "").replace("\r\n", "\n").replace("\r", "\n").strip()
+    text = (found.text or "").strip()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         return Label(reason="invalid_text")
     if len(text) > MAX_LABEL_CHARACTERS:
@@ -72,8 +77,15 @@ def _number(value: numbers.Real | Decimal) -> Label:
         return Label(reason="label_too_long")
 
 
+def is_placeholder(text: str) -> bool:
+    """Whether a text only marks that something is not transcribed: ``###`` (PaddleOCR), ``~~~ ~~~`` (eScriptorium)."""
+    return _PLACEHOLDER.fullmatch(text) is not None
+
+
 def is_storable(text: str) -> bool:
     """Whether the string can be written as UTF-8, which lone surrogates cannot."""
+    if text.isascii():
+        return True
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -61,7 +61,7 @@ class PromptRenderer:
         self.stop_token_id: int = self.tokenizer.convert_tokens_to_ids(STOP_TOKEN)
         self._control_tokens = tuple(self.tokenizer.get_added_vocab())
         self._plain = _without_control_tokens(self.tokenizer)
-        self._templates: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self._rendered: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
     def prompt_text(self, prompt: str) -> str:
         """The request as text, with a single image token, ending where the answer starts."""
@@ -82,11 +82,12 @@ class PromptRenderer:
         return blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
     def _template_ids(self, prompt: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        if prompt not in self._templates:
-            if len(self._templates) >= PROMPTS_KEPT:
-                self._templates.clear()
-            self._templates[prompt] = self._render_template(prompt)
-        return self._templates[prompt]
+        """Token ids before and after the image; kept, as most rows have the same prompt."""
+        if prompt not in self._rendered:
+            if len(self._rendered) >= PROMPTS_KEPT:
+                self._rendered.clear()
+            self._rendered[prompt] = self._render_template(prompt)
+        return self._rendered[prompt]
 
     def _render_template(self, prompt: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         ids = self.tokenizer(self.prompt_text(prompt), add_special_tokens=False)["input_ids"]

@@ -4,7 +4,7 @@ TEDS = 1 - tree edit distance / nodes of the larger tree, from X. Zhong, E. Shaf
 Image-based table recognition: data, model, and evaluation, ECCV 2020; TEDS-structure leaves out the text of cells.
 Trees and costs are those of the published code, which gives 0.0 without ``<html><body>``, ignores the text of ``th``
 and raises on ``colspan="x"``, so tables are prepared first; see :func:`prepare_tables`. The distance is computed in
-:mod:`tree_edit`, some hundred times faster than by the published code, so that no clock has a say in any figure.
+:mod:`tree_edit`, some forty times faster than by the published code, so that no clock has a say in any figure.
 """
 
 from __future__ import annotations

@@ -130,17 +130,6 @@ def _round_at_random(value: torch.Tensor, seed: int) -> torch.Tensor:
     return torch.where(value.isfinite(), rounded, value).to(torch.bfloat16)
 
 
-def correct_config(directory: Path, dtype: torch.dtype | None) -> None:
-    """Make config.json name the type the weights are stored in, and drop what the trainer set for itself."""
-    file = directory / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8"))
-    config.pop("use_cache", None)  # the trainer turns the cache off; whoever reads with the model wants it
-    if dtype:
-        for part in (config, config["text_config"], config["vision_config"]):
-            part["dtype"] = str(dtype).removeprefix("torch.")
-    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
 def save_model(
     model: PreTrainedModel,
     directory: str | Path,
@@ -159,3 +148,14 @@ def save_model(
 def carried_mtp_tensors(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """The MTP tensors of the checkpoint that ``model`` was loaded from, to be written again unchanged."""
     return read_mtp_tensors(model.name_or_path, model.config) if model.name_or_path else {}
+
+
+def correct_config(directory: Path, dtype: torch.dtype | None) -> None:
+    """Make config.json name the type the weights are stored in, and drop what the trainer set for itself."""
+    file = directory / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config.pop("use_cache", None)  # the trainer turns the cache off; whoever reads with the model wants it
+    if dtype:
+        for part in (config, config["text_config"], config["vision_config"]):
+            part["dtype"] = str(dtype).removeprefix("torch.")
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -18,7 +18,7 @@ from .adapters import adapter_base, add_lora, check_adapter_arguments
 from .checkpoint import model_file, read_sidecar
 from .mtp import mtp_prefix, read_mtp_tensors
 from .parts import freeze, keep_trained_in_fp32
-from .tiny import TINY_NAMES, tiny_path
+from .tiny import TINY_NAMES, is_tiny, tiny_path
 
 if TYPE_CHECKING:
     import torch
@@ -130,6 +130,14 @@ def lasting_name(model_name: str) -> str:
     """The name that finds a model from any working directory: a hub id, ``tiny``, or an absolute path."""
     is_path = model_name not in TINY_NAMES and Path(model_name).is_dir()
     return os.path.abspath(model_name) if is_path else model_name
+
+
+def is_tiny_model(model_name: str) -> bool:
+    """Whether a name is that of the tiny model, or of a directory with one; what is wrong there is told on loading."""
+    path = resolve_model_path(model_name)
+    if not (Path(path) / "config.json").is_file():
+        return False
+    return is_tiny(load_config(path))
 
 
 def load_config(path: str) -> Any:

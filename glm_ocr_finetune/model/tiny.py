@@ -210,6 +210,12 @@ def write_random(directory: str | Path, seed: int = 0) -> Path:
     return Path(directory)
 
 
+def is_tiny(config: GlmOcrConfig) -> bool:
+    """Whether a model has this module's shape: ``tiny``, ``tiny-random``, or what was tuned from them."""
+    text = config.text_config
+    return (text.hidden_size, text.num_hidden_layers) == (HIDDEN_SIZE, NUM_LAYERS)
+
+
 def tiny_path(name: str) -> Path:
     """The checkpoint directory of ``tiny`` (shipped with the package) or ``tiny-random`` (made once, then kept)."""
     shipped = Path(__file__).parents[1] / "assets" / "tiny"

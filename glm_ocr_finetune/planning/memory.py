@@ -13,6 +13,7 @@ that is not there. What is assumed and not counted:
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -180,10 +181,8 @@ class Estimate:
 
     def __init__(self, config: GlmOcrConfig, method: Method) -> None:
         self.config, self.method = config, method
-        model = skeleton(config, method)
-        self.weights = list_weights(model)
-        self.text, self.vision = count_activations(model, method, checkpointing=False)
-        self.text_checkpointed, self.vision_checkpointed = count_activations(model, method, checkpointing=True)
+        self.weights = list_weights(skeleton(config, method))
+        self.text, self.vision, self.text_checkpointed, self.vision_checkpointed = kept_per_token(config, method)
 
     def memory(self, batch: Batch, saving: Saving, cache: int = 0) -> Memory:
         """Bytes by part for a batch, beside ``cache`` bytes of image features."""
@@ -272,6 +271,21 @@ def list_weights(model: nn.Module) -> list[Weight]:
     return [
         Weight(name, value.numel(), value.requires_grad, name in linear) for name, value in model.named_parameters()
     ]
+
+
+def kept_per_token(config: GlmOcrConfig, method: Method) -> tuple[float, ...]:
+    """Bytes kept for a text or image token, and in the tower for an encoded one; the same with checkpointing.
+
+    All layers are alike, so that models of one layer and of two tell of any number.
+    """
+    counts = []
+    for layers in (1, 2):
+        shallow = copy.deepcopy(config)
+        shallow.text_config.num_hidden_layers = shallow.vision_config.depth = layers
+        model = skeleton(shallow, method)
+        counts.append([*count_activations(model, method, False), *count_activations(model, method, True)])
+    depths = 2 * (config.text_config.num_hidden_layers, config.vision_config.depth)
+    return tuple(one + (two - one) * (depth - 1) for one, two, depth in zip(*counts, depths, strict=True))
 
 
 def count_activations(model: Any, method: Method, checkpointing: bool) -> tuple[float, float]:

@@ -33,12 +33,13 @@ from .iam import iam_splits
 from .kraken import kraken_splits
 from .label_lists import label_list_splits
 from .label_studio import label_studio_splits
+from .pages.archives import unpack
 from .pages.pdf import pdf_splits
 from .pages.reader import page_splits
 from .rows import COLUMNS, PROBLEMS, ReadOptions, problem_in_words
 from .saved import saved_splits
-from .tables import SUFFIXES, canonical_split, table_splits
-from .text_pairs import images_alone, text_pair_splits
+from .tables import SUFFIXES, canonical_split, known_table_splits, table_splits
+from .text_pairs import ground_truth_splits, images_alone, text_pair_splits
 from .webdataset import webdataset_splits
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ FORMATS: dict[str, Finder] = {
     "pages": page_splits,
     "label_studio": label_studio_splits,
     "kraken": kraken_splits,
+    "boxes": box_text_splits,
     "annotations": annotation_splits,
     "table": table_splits,
     "iam": iam_splits,
-    "boxes": box_text_splits,
     "paddleocr": label_list_splits,
     "webdataset": webdataset_splits,
     "pairs": text_pair_splits,
@@ -68,10 +69,13 @@ FORMATS: dict[str, Finder] = {
 }
 """Names for ``--data_format``; asked in this order, and the first that knows a path reads it."""
 
+_LOOKED_INTO = 20
+"""Folders of a folder that are looked into for a message."""
+
 _LAYOUTS = (
     "metadata.csv or metadata.jsonl with a file_name column, manifest.jsonl, train/test files or folders of "
     "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, PAGE XML, ALTO, hOCR, METS or "
-    "ABBYY XML with page images, a zip of these, *.pdf, a list of image<TAB>text, or NAME.gt.txt, NAME.txt or NAME.md "
+    "ABBYY XML with page images, *.pdf, *.xlsx, *.tar, a zip of these, a list of image<TAB>text, or NAME.gt.txt, NAME.txt or NAME.md "
     "beside images"
 )
 
@@ -138,11 +142,19 @@ def _local_splits(name: str, options: ReadOptions) -> Splits | None:
     path = _configured(path, options.config)
     splits = _splits_of(path, path if path.is_dir() else path.parent, options)
     if not splits:
-        alone = images_alone(path) if path.is_dir() else ""
-        if options.data_format is not None:
-            alone = f"not of --data_format {options.data_format}; {alone}"
-        raise UserError(f"{path} holds nothing to read: {alone}expected {_LAYOUTS}")
+        raise UserError(f"{path} holds nothing to read: {_what_is_there(path, options)}expected {_LAYOUTS}")
     return splits
+
+
+def _what_is_there(path: Path, options: ReadOptions) -> str:
+    """What to say of a folder or file that no reader knows, before what is expected."""
+    if options.data_format is not None:
+        return f"it is not of --data_format {options.data_format}; "
+    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir()][:_LOOKED_INTO] if path.is_dir() else []
+    readable = [folder.name for folder in folders if _splits_of(folder, folder, options)]
+    if readable:
+        return f"its folders can be read one at a time, {', '.join(readable)} (--dataset_name {path / readable[0]}); "
+    return images_alone(path) if path.is_dir() else ""
 
 
 def _configured(path: Path, config: str | None) -> Path:
@@ -154,7 +166,17 @@ def _configured(path: Path, config: str | None) -> Path:
 
 
 def _splits_of(path: Path, root: Path, options: ReadOptions) -> Splits:
-    return _splits_of_folders(path, root, options) or _splits_of_format(path, root, options)
+    splits = _splits_of_folders(path, root, options) or _splits_of_format(path, root, options)
+    if not splits and path.suffix.lower() == ".zip" and path.is_file():
+        path = _innermost(unpack(path))
+        return _splits_of(path, path, options)
+    return splits
+
+
+def _innermost(folder: Path) -> Path:
+    """The folder that a zip was made of, which often is its only entry."""
+    entries = [entry for entry in folder.iterdir() if entry.name != "__MACOSX" and not entry.name.startswith(".")]
+    return _innermost(entries[0]) if len(entries) == 1 and entries[0].is_dir() else folder
 
 
 def _splits_of_folders(path: Path, root: Path, options: ReadOptions) -> Splits:
@@ -171,8 +193,11 @@ def _is_split_name(name: str) -> bool:
 
 
 def _splits_of_format(path: Path, root: Path, options: ReadOptions) -> Splits:
-    named = options.data_format
-    finders = FORMATS.values() if named is None else [FORMATS[named]]
+    if options.data_format is not None:
+        finders = [FORMATS[options.data_format]]
+    else:
+        others = (known_table_splits if find is table_splits else find for find in FORMATS.values())
+        finders = [ground_truth_splits, *others, table_splits]  # a table of unknown columns is the last guess
     return next((splits for splits in (find(path, root, options) for find in finders) if splits), {})
 
 

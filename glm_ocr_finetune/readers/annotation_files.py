@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .columns import is_known_column
-from .encodings import open_text
+from .encodings import decoded
 from .json_files import IMAGE_NAME, parse_json, write_json
 from .outlined import AnnotatedPage, Outlined, box, flat_polygon, read_annotated
 from .rows import ReadOptions, file_state
@@ -61,8 +61,11 @@ def _shape_of(file: Path, options: ReadOptions) -> _Shape | None:
 
 
 def _value(file: Path) -> Any:
-    with open_text(file) as stream:
-        return parse_json(stream.read())
+    """The value of a JSON file. Raises ``ValueError``."""
+    text, _ = decoded(file.read_bytes())
+    if text is None:
+        raise ValueError("neither UTF-8 nor Windows-1252")
+    return parse_json(text.removeprefix("\ufeff"))
 
 
 def _image(file: Path, options: ReadOptions) -> str | None:

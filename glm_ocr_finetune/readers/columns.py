@@ -143,7 +143,11 @@ def kinds_of_records(records: Iterable[Mapping[str, Any]]) -> dict[str, Kind]:
             found = counts.setdefault(name, Counter())
             if value is not None:
                 found[_kind_of_value(value)] += 1
-    return {name: max(found, key=lambda kind: found[kind], default="text") for name, found in counts.items()}
+    return {name: _most_common(found) for name, found in counts.items()}
+
+
+def _most_common(found: Counter[Kind]) -> Kind:
+    return max(found, key=lambda kind: (found[kind], kind == "text"), default="text")
 
 
 def kinds_of_features(features: Mapping[str, Any]) -> dict[str, Kind]:

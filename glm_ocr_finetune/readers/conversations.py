@@ -50,7 +50,7 @@ def read_turn(messages: Any, system: Any = None, history: Any = None) -> Turn:
 
 def read_question(question: str) -> Turn:
     """A prompt without its image tag, and the image's path where the tag holds one (``<img>a.png</img>``)."""
-    tags = list(_TAGS.finditer(question))
+    tags = list(_TAGS.finditer(question)) if "<" in question else []
     if len(tags) > 1:
         return Turn(problem="several_images")
     return Turn(_TAGS.sub("", question).strip() or None, image=tags[0]["path"] if tags else None)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from .columns import is_known_column
-from .encodings import open_text
+from .encodings import open_text, read_head
 from .json_files import IMAGE_NAME, Item
 
 _MARKS = ",;\t|"
@@ -55,8 +55,7 @@ def read_csv(file: Path) -> Iterator[Item]:
 
 def is_table_of_text(file: Path) -> bool:
     """Whether a ``.txt`` is a table: its first line names columns that are known, or an image before a text."""
-    with open_text(file) as stream:
-        line = next((line for line in stream if line.strip()), "")
+    line = next((line for line in read_head(file).split("\n") if line.strip()), "")
     known, images, cells = max(_score(line.split(mark)) for mark in _MARKS)
     return cells > 1 and (known > 1 or (images > 0 and "\t" not in line))
 

@@ -21,6 +21,7 @@ _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
 _HEAD = 4096
+_LONG_HEAD = 1 << 16
 _BLOCK = 1 << 20
 _MOSTLY = 0.9  # share of the NUL bytes of UTF-16 that lie on one side of the pairs
 _FOREIGN = 0.5  # share of characters beyond ASCII, in words that have one, of a text in another encoding
@@ -37,6 +38,17 @@ def open_text(file: Path, newline: str | None = None) -> TextIO:
     ``newline`` as in ``open``. Raises ``UserError`` for an encoding that cannot be told.
     """
     return open(file, encoding=encoding_of(file), errors="surrogateescape", newline=newline)
+
+
+def read_head(file: Path) -> str:
+    """The first part of a file as text, to find out what it is; nothing is said and nothing raised."""
+    try:
+        with open(file, "rb") as stream:
+            head = stream.read(_LONG_HEAD)
+    except OSError:
+        return ""
+    marked = next((name for mark, name in _MARKS if head.startswith(mark)), None) or _unmarked_utf16(head[:_HEAD])
+    return head.decode(marked or "utf-8", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def encoding_of(file: Path) -> str:

@@ -6,12 +6,11 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .conversations import Turn
-from .encodings import open_text
+from .encodings import open_text, read_head
 from .paths import ImageFinder, image_finder
 from .records import rows_of
 from .rows import ReadOptions, Row, counted, file_state, make_row, store_rows
@@ -21,18 +20,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NAMES = ("lines.txt", "words.txt")
+_NAMES = ("lines*.txt", "words*.txt")
 """In the order in which they are read where a folder has both."""
 _LINE = re.compile(r"(?P<id>[a-z]\d\d-\d{3}[a-z]?-\d+(?P<word>-\d+)?) (?P<state>ok|err?|prt) (?:\S+ ){6}(?P<text>.*)")
 """Six fields stand before the text: grey level, then x, y, w, h and tag of a word, or parts, x, y, w, h of a line."""
-_HEAD = 100
 
 
 def iam_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
     """The one split ``train`` of an IAM list, or of a folder with lists (in ``ascii`` too); None for anything else."""
     places = [path, path / "ascii"] if path.is_dir() else []
-    files = [path] if path.is_file() and path.suffix == ".txt" else [top / name for name in _NAMES for top in places]
-    lists = [file for file in files if file.is_file() and _is_iam(file)]
+    files = [path] if path.is_file() else [file for name in _NAMES for top in places for file in sorted(top.glob(name))]
+    lists = [file for file in files if file.is_file() and file.suffix == ".txt" and _is_iam(file)]
     if not lists:
         return None
     if len(lists) > 1:
@@ -41,9 +39,8 @@ def iam_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callab
 
 
 def _is_iam(file: Path) -> bool:
-    with open_text(file) as stream:
-        lines = [line for line in islice(stream, _HEAD) if line.strip() and not line.startswith("#")]
-    return bool(lines) and _LINE.fullmatch(lines[0].rstrip("\n")) is not None
+    lines = (line for line in read_head(file).split("\n") if line.strip() and not line.startswith("#"))
+    return _LINE.fullmatch(next(lines, "")) is not None
 
 
 def _read(file: Path, root: Path, options: ReadOptions) -> Dataset:

@@ -12,12 +12,15 @@ from .paths import Found, ImageFinder
 Image = dict[str, Any]
 
 _DATA_URL = re.compile(r"(?i)^data:[^,]*;base64,")
+_SHORTEST_BASE64 = 60
 _BASE64 = re.compile(r"(iVBOR|/9j/|R0lGOD|UklGR|Qk|SUkq|TU0A)[A-Za-z0-9+/\s]{60,}[=\s]*")
 """PNG, JPEG, GIF, WebP, BMP and TIFF in base64; a path has a dot before its suffix."""
 
 
 def read_image(value: Any, base: str, finder: ImageFinder) -> tuple[Image | None, Found]:
     """(image, what was found of it) of a cell; the image is ``{"bytes", "path"}``, encoded, or None."""
+    if isinstance(value, str) and not _is_base64(value):
+        return _file(value, base, finder)
     if isinstance(value, list | tuple) and not _is_pixels(value):
         if len(value) > 1:
             return None, Found(problem="several_images", detail=f"{len(value)} images")
@@ -28,9 +31,11 @@ def read_image(value: Any, base: str, finder: ImageFinder) -> tuple[Image | None
             return _embedded(data, value)
     if isinstance(value, bytes | bytearray) or _is_pixels(value) or (isinstance(value, str) and _is_base64(value)):
         return _embedded(value, None)
-    if not isinstance(value, str):
-        return None, Found(problem="no_image")
-    found = finder.find(value, base)
+    return _file(value, base, finder) if isinstance(value, str) else (None, Found(problem="no_image"))
+
+
+def _file(name: str, base: str, finder: ImageFinder) -> tuple[Image | None, Found]:
+    found = finder.find(name, base)
     return ({"bytes": None, "path": found.path} if found.path else None), found
 
 
@@ -52,6 +57,8 @@ def _encoded(value: Any) -> bytes:
 
 
 def _is_base64(text: str) -> bool:
+    if len(text) < _SHORTEST_BASE64:
+        return text.startswith("data:")
     return _DATA_URL.match(text) is not None or _BASE64.fullmatch(text) is not None
 
 

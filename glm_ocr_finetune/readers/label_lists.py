@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..inputs.labels import is_placeholder
 from .conversations import Turn
-from .encodings import open_text
+from .encodings import open_text, read_head
 from .json_files import IMAGE_NAME, parse_json
-from .outlined import AnnotatedPage, Outlined, is_placeholder, page_rows, polygon
+from .outlined import AnnotatedPage, Outlined, page_rows, polygon
 from .paths import ImageFinder, image_finder
 from .records import rows_of
 from .rows import ReadOptions, Row, counted, file_state, make_row, store_rows
@@ -40,7 +41,7 @@ def label_list_splits(path: Path, root: Path, options: ReadOptions) -> dict[str,
     splits: dict[str, list[Path]] = {}
     for file in _lists_in(path):
         splits.setdefault(split_of(file) or "train", []).append(file)
-    return {split: partial(_read, _one_kind(files), root, options) for split, files in splits.items()} or None
+    return {split: partial(_read, files, root, options) for split, files in splits.items()} or None
 
 
 def _lists_in(folder: Path) -> list[Path]:
@@ -60,6 +61,7 @@ def _one_kind(files: list[Path]) -> list[Path]:
 
 
 def _read(files: list[Path], root: Path, options: ReadOptions) -> Dataset:
+    files = _one_kind(files)
     finder = image_finder([str(root)], options.image_folder)
     key = ("labels", [file_state(file) for file in files], str(root.absolute()), options)
     rows = store_rows((row for file in files for row in _rows(file, root, finder)), key, finder.nothing_to_say)
@@ -120,16 +122,20 @@ def _outlined(piece: Any) -> Outlined:
     return Outlined(text, polygon(piece.get("points")), problem, str(text))
 
 
+def _first_lines(file: Path) -> Iterator[str]:
+    return (line for line in read_head(file).split("\n") if line.strip())
+
+
 def _mark(file: Path) -> str | None:
     """What stands between image and text, by the first line; None for any other text file."""
     if file.suffix.lower() != ".txt" or file.name.lower() in _NO_LABELS:
         return None
-    line = next((line for _, line in _numbered_lines(file)), "")
+    line = next(_first_lines(file), "")
     return next((mark for mark in "\t " if _pair(line, mark)), None)
 
 
 def _has_boxes(file: Path) -> bool:
-    pairs = (_pair(line, "\t") for _, line in _numbered_lines(file))
+    pairs = (_pair(line, "\t") for line in _first_lines(file))
     return _BOXES.match(next((pair[1] for pair in pairs if pair), "")) is not None
 
 

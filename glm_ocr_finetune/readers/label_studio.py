@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from .csv_files import read_csv
-from .encodings import open_text
+from .encodings import read_head
 from .json_files import IMAGE_NAME, Item, parse_json, read_json
 from .outlined import AnnotatedPage, Outlined, Points, polygon, read_annotated
 from .rows import ReadOptions, file_state
@@ -19,7 +19,6 @@ from .rows import ReadOptions, file_state
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_HEAD = 1 << 16
 _SUFFIXES = (".json", ".csv")
 _UPLOAD = re.compile(r"^/data/upload/(\d+/)?")
 _KEYS_OF_TASKS = ("annotations", "data")
@@ -45,8 +44,7 @@ def _rank(file: Path) -> tuple[bool, bool]:
 
 
 def _is_export(file: Path) -> bool:
-    with open_text(file) as stream:
-        head = stream.read(_HEAD)
+    head = read_head(file)
     if file.suffix.lower() == ".csv":
         return all(key in head.partition("\n")[0] for key in _KEYS_OF_MIN)
     tasks = all(f'"{key}"' in head for key in _KEYS_OF_TASKS) and ('"result"' in head or '"was_cancelled"' in head)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..inputs.images import ImageError, read_size
-from ..inputs.labels import clean_label
+from ..inputs.labels import clean_label, is_placeholder
 from .paths import Found, ImageFinder, image_finder
 from .rows import ReadOptions, Row, counted, make_row, store_rows
 
@@ -22,8 +21,6 @@ logger = logging.getLogger(__name__)
 
 Points = list[list[float]]
 """[x, y] in pixels of the upright image; two points are a box."""
-
-_PLACEHOLDER = re.compile(r"\s*(?:(?:~{3,}|#{3,})\s*)+")
 
 
 @dataclass(frozen=True)
@@ -117,11 +114,6 @@ def _problem(piece: Outlined, text: str | None, reason: str | None) -> tuple[str
     if text is not None and is_placeholder(text):
         return "placeholder", text
     return ("no_coordinates", text) if piece.points is None and not piece.is_whole else (None, None)
-
-
-def is_placeholder(text: str) -> bool:
-    """Whether a text only marks that something is not transcribed: ``###`` (PaddleOCR, ICDAR), ``~~~`` (eScriptorium)."""
-    return _PLACEHOLDER.fullmatch(text) is not None
 
 
 def polygon(points: Any) -> Points | None:

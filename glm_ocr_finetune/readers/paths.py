@@ -44,6 +44,10 @@ class ImageFinder:
     elsewhere: int = 0
     example: tuple[str, str] | None = None
     _claimed: dict[str, str] = field(default_factory=dict)
+    _inside: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._inside = tuple(root.rstrip(os.sep) + os.sep for root in self.roots)
 
     def find(self, name: str, base: str) -> Found:
         """The image called ``name`` in a file of the folder ``base``.
@@ -55,12 +59,16 @@ class ImageFinder:
         name = _plain_path(name)
         if not name:
             return Found(problem="no_image")
-        if _URL.match(name):
+        if ":" in name and _URL.match(name):
             return Found(problem="image_is_url", detail=name[:100])
-        written = [os.path.normpath(os.path.join(folder, name)) for folder in self._folders(base)]
-        allowed = [path for path in written if self._is_inside(path)]
-        path = next((path for path in allowed if os.path.exists(path)), None)
-        return self._checked(path) if path is not None else self._look_elsewhere(name, base, allowed)
+        allowed = []
+        for folder in self._folders(base):
+            path = os.path.normpath(os.path.join(folder, name))
+            if self._is_inside(path):
+                if os.path.exists(path):
+                    return self._checked(path)
+                allowed.append(path)
+        return self._look_elsewhere(name, base, allowed)
 
     def nothing_to_say(self) -> bool:
         """Whether every image was found under its own name; otherwise say once what was done instead."""
@@ -77,12 +85,14 @@ class ImageFinder:
         return [folder for folder in (self.image_folder, base) if folder is not None]
 
     def _is_inside(self, path: str) -> bool:
-        return any(path.startswith(root.rstrip(os.sep) + os.sep) for root in self.roots)
+        return path.startswith(self._inside)
 
     def _checked(self, path: str) -> Found:
         """An existing path, unless a link in it leads out of the roots."""
-        folder, name = os.path.split(path)
-        target = os.path.realpath(path) if os.path.islink(path) else os.path.join(_real_folder(folder), name)
+        folder = _real_folder(os.path.dirname(path)) + os.sep
+        if folder.startswith(self._inside) and not os.path.islink(path):
+            return Found(path)
+        target = os.path.realpath(path)
         if self._is_inside(target):
             return Found(path)
         return Found(problem="path_outside_data_set", detail=f"{path} is a link to {target}")
@@ -90,7 +100,7 @@ class ImageFinder:
     def _look_elsewhere(self, name: str, base: str, allowed: list[str]) -> Found:
         if _ABSOLUTE.match(name) and os.path.exists(name):
             return Found(problem="path_outside_data_set", detail=name)
-        guesses = [path for path in dict.fromkeys(self._guesses(name, base)) if self._is_inside(path)]
+        guesses = (path for path in self._guesses(name, base) if self._is_inside(path))
         path = next((found for guess in guesses if (found := spelt_otherwise(guess)) is not None), None)
         if path is not None:
             self.elsewhere += 1
@@ -153,7 +163,7 @@ def _real_folder(folder: str) -> str:
 def _plain_path(name: str) -> str:
     """A path without blanks around it, and without ``file://`` and its escapes."""
     name = name.strip()
-    return unquote(_FILE_URL.sub("", name)) if _FILE_URL.match(name) else name
+    return unquote(_FILE_URL.sub("", name)) if name[:5].lower() == "file:" else name
 
 
 def _above(folder: str) -> Iterator[str]:

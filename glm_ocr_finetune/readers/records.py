@@ -82,12 +82,17 @@ def _turn(values: Mapping[str, Any], layout: Layout) -> Turn:
         joined = [*messages, *end] if isinstance(messages, list) and isinstance(end, list) else None
         return read_turn(joined, values.get("system"), values.get("history"))
     answer = values.get(layout.text)
-    prompt = label_as_found(values.get(layout.prompt)) if layout.prompt else label_as_found(None)
+    answer = _class_name(answer, layout) if layout.class_names else answer
+    if layout.prompt is None:
+        return Turn(answer=answer)
+    prompt = label_as_found(values.get(layout.prompt))
     if prompt.reason is not None:
         return Turn(answer=answer, problem="invalid_text")
-    if values.get("history"):
+    history = values.get("history")
+    if isinstance(history, list) and history:
         return Turn(problem="several_turns")
-    return replace(read_question(_with_input(prompt.text or "", values)), answer=_class_name(answer, layout))
+    question = _with_input(prompt.text or "", values) if layout.prompt.casefold() == "instruction" else prompt.text
+    return replace(read_question(question or ""), answer=answer)
 
 
 def _turn_of_another_kind(values: Mapping[str, Any]) -> Turn:
@@ -108,10 +113,10 @@ def _with_input(prompt: str, values: Mapping[str, Any]) -> str:
 
 def _image_cell(values: Mapping[str, Any], layout: Layout, turn: Turn) -> Any:
     cell = values.get(layout.image) if layout.image else None
-    return turn.image if cell is None or cell == [] else cell
+    return turn.image if cell is None or (isinstance(cell, list) and not cell) else cell
 
 
 def _class_name(value: object, layout: Layout) -> object:
-    if layout.class_names and isinstance(value, int):
+    if isinstance(value, int):
         return layout.class_names[value] if value >= 0 else None
     return value

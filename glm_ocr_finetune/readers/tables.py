@@ -56,6 +56,16 @@ def table_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Call
     return {split: partial(_read, files, root, options, split) for split, files in splits.items()} or None
 
 
+def known_table_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
+    """As ``table_splits``, but None for a folder whose tables have no column that is known, such as lists of URLs."""
+    splits = table_splits(path, root, options)
+    if splits is None or path.is_file() or options.image_column or options.text_column:
+        return splits
+    files = _splits_in(path) or _splits_in(path / "data")
+    firsts = [split[0] for split in files.values() if split[0].suffix.lower() in text_tables.SUFFIXES]
+    return splits if len(firsts) < len(files) or any(map(text_tables.has_known_columns, firsts)) else None
+
+
 def _splits_in(folder: Path) -> dict[str, list[Path]]:
     tables = _tables_in(folder)
     splits: dict[str, list[Path]] = {}

@@ -11,13 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..inputs.labels import is_placeholder
 from .conversations import Turn
 from .encodings import decoded
+from .front_matter import is_turned, split_front_matter
 from .json_files import IMAGE_NAME
-from .paths import ImageFinder, folded, image_finder
+from .paths import ImageFinder, image_finder
 from .records import rows_of
 from .rows import ReadOptions, Row, counted, make_row, store_rows
-from .stems import images_by_stem
+from .stems import image_of_stem, images_by_stem
+from .tables import table_splits
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _GROUND_TRUTH = ".gt.txt"
-_TEXT_SUFFIXES = (_GROUND_TRUTH, ".txt", ".md")
+_MARKDOWN = ".md"
+_TEXT_SUFFIXES = (_GROUND_TRUTH, ".txt", _MARKDOWN)
 """The first that stands beside images is read everywhere: what an OCR program wrote to ``.txt`` is no truth."""
 _NOTES = ("readme", "license", "licence", "copying", "notice", "changelog")
 _FOREIGN_FOLDERS = ("__MACOSX",)
@@ -34,21 +38,43 @@ _BOXES = re.compile(r"\d+(\s+[01]?\.\d{3,}){4,}|(\d+(\.\d+)?,){8}.*")
 _PAGE_BREAK = "\f"
 
 
+_PAGE_SUFFIXES = (".xml", ".hocr")
+_LOOKED_AT = 100
+"""Texts of a folder whose images are looked for to find out whether it holds pairs."""
+
+
 def text_pair_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
     """The one split ``train`` of a folder that holds images and texts of one stem at any depth, or None."""
     suffix = _text_suffix(path) if path.is_dir() else None
     return {"train": partial(_read, path, root, suffix, options)} if suffix else None
 
 
+def ground_truth_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
+    """As ``text_pair_splits``, for a folder right in which ``.gt.txt`` files lie, and no table: they are the truth.
+
+    Page files in it, such as what an OCR program read, are left to ``--data_format pages`` and to a ``--level``.
+    """
+    if not path.is_dir() or options.level is not None or table_splits(path, root, options):
+        return None
+    names = (entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    has_truth = any(name.lower().endswith(_GROUND_TRUTH) for name in names)
+    return text_pair_splits(path, root, options) if has_truth else None
+
+
 def _text_suffix(top: Path) -> str | None:
-    """The suffix of the texts: ``.gt.txt`` where there is one, else that of the texts with an image beside them."""
+    """The suffix of the texts: ``.gt.txt`` where there is one, else that of the first texts with an image."""
     seen: set[str] = set()
-    for _, files in _folders(top):
+    for folder, files in _folders(top):
         if any(name.lower().endswith(_GROUND_TRUTH) for name in files):
             return _GROUND_TRUTH
-        images = images_by_stem(files)
-        seen |= {suffix for name in files if (suffix := _suffix(name)) and folded(name[: -len(suffix)]) in images}
+        for suffix in set(_TEXT_SUFFIXES) - seen:
+            stems = [name[: -len(suffix)] for name in files if _suffix(name) == suffix][:_LOOKED_AT]
+            seen |= {suffix} if any(_is_below(image_of_stem(stem, folder), top) for stem in stems) else set()
     return next((suffix for suffix in _TEXT_SUFFIXES if suffix in seen), None)
+
+
+def _is_below(image: str | None, top: Path) -> bool:
+    return image is not None and Path(image).is_relative_to(top)
 
 
 def _suffix(name: str) -> str | None:
@@ -65,9 +91,9 @@ def _folders(top: Path) -> Iterator[tuple[str, list[str]]]:
 def images_alone(top: Path) -> str:
     """What to say of a folder that holds images and no texts; empty when it holds no image."""
     counts = {folder: sum(IMAGE_NAME.fullmatch(name) is not None for name in files) for folder, files in _folders(top)}
-    names = sorted(os.path.basename(folder) for folder, count in counts.items() if count and folder != str(top))
-    classes = f" (folders of classes are no transcriptions: {', '.join(names[:5])})" if len(names) > 1 else ""
-    return f"{sum(counts.values())} images, but no text beside any of them{classes}; " if any(counts.values()) else ""
+    names = sorted(os.path.relpath(folder, top) for folder, count in counts.items() if count and folder != str(top))
+    where = f" in {', '.join(names[:5])}" if names else ""
+    return f"{sum(counts.values())} images{where}, but no text beside any of them; " if any(counts.values()) else ""
 
 
 @dataclass
@@ -77,18 +103,20 @@ class _Pairs:
     finder: ImageFinder
     root: Path
     suffix: str
-    spare: list[str] = field(default_factory=list)
+    images: str | None
+    spare: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
     older: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
 
     def rows(self, top: Path) -> Iterator[Row]:
         """The rows of a folder and those below it, in the order of their names."""
         for folder, files in _folders(top):
-            images = images_by_stem(files)
+            self.pages += [os.path.join(folder, name) for name in files if name.lower().endswith(_PAGE_SUFFIXES)]
+            self.spare |= {os.path.join(folder, image) for image in images_by_stem(files).values()}
             for name in files:
                 if _suffix(name) == self.suffix:
-                    image = images.pop(folded(name[: -len(self.suffix)]), None)
-                    yield from self._rows(folder, name, image)
-            self.spare += [os.path.join(folder, image) for image in images.values()]
+                    yield from self._rows(folder, name, image_of_stem(name[: -len(self.suffix)], folder, self.images))
 
     def _rows(self, folder: str, name: str, image: str | None) -> Iterator[Row]:
         path = os.path.join(folder, name)
@@ -98,6 +126,7 @@ class _Pairs:
             if not (self.suffix != _GROUND_TRUTH and name.lower().startswith(_NOTES)):
                 yield make_row(source, {"bytes": None, "path": expected}, problem="missing_image", detail=expected)
             return
+        self.used.add(image)
         found = self.finder.find(image, folder)
         yield from rows_of(source, self._turn(path), {"bytes": None, "path": found.path}, found)
 
@@ -108,25 +137,33 @@ class _Pairs:
             return Turn(problem="invalid_text")
         if encoding == "cp1252":
             self.older.append(path)
+        block, text = split_front_matter(text.replace("\r\n", "\n")) if self.suffix == _MARKDOWN else (None, text)
+        if is_turned(block):
+            return Turn(problem="rotated_page")
         lines = [line for line in text.splitlines() if line.strip()]
         if lines and all(map(_BOXES.fullmatch, lines)):
             return Turn(problem="boxes_only")
+        if is_placeholder(text):
+            return Turn(problem="placeholder")
         pages = text.removesuffix(_PAGE_BREAK).split(_PAGE_BREAK)
         return Turn(answer=pages if len(pages) > 1 else text)
 
     def nothing_to_say(self) -> bool:
         """Always False: there are as many texts as rows, and looking for changes would cost as much as reading."""
-        if self.spare:
-            logger.warning(
-                "%d images have no text beside them and are left out, e.g. %s", len(self.spare), self.spare[0]
-            )
+        spare = sorted(self.spare - self.used)
+        if spare:
+            logger.warning("%s without a text beside, left out, e.g. %s", counted(len(spare), "image"), spare[0])
+        if self.pages:
+            left = counted(len(self.pages), "page file")
+            logger.warning("%s not read, e.g. %s (--data_format pages reads them)", left, self.pages[0])
         if self.older:
             logger.warning("%d texts are not UTF-8: read as Windows-1252, e.g. %s", len(self.older), self.older[0])
         return False
 
 
 def _read(folder: Path, root: Path, suffix: str, options: ReadOptions) -> Dataset:
-    pairs = _Pairs(image_finder([str(root)], options.image_folder), root, suffix)
+    finder = image_finder([str(root)], options.image_folder)
+    pairs = _Pairs(finder, root, suffix, finder.image_folder)
     rows = store_rows(pairs.rows(folder), ("text pairs", str(folder)), pairs.nothing_to_say)
     logger.info("read as: images with %s beside them, %s", suffix, counted(len(rows), "row"))
     return rows

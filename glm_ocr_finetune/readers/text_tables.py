@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from .columns import Layout, find_layout, kinds_of_records
+from .columns import Layout, find_layout, is_known_column, kinds_of_records
 from .csv_files import is_table_of_text, read_csv
 from .json_files import read_json
 from .paths import image_finder
@@ -50,6 +50,15 @@ def is_text_table(file: Path) -> bool:
     return file.suffix.lower() in _DATA_SUFFIXES or (file.suffix.lower() == ".txt" and is_table_of_text(file))
 
 
+def has_known_columns(file: Path) -> bool:
+    """Whether the first record of a file has a column that is read without being named; True where none can be read."""
+    try:
+        first = next(_records(file, file.parent), None)
+    except UserError:
+        return True
+    return first is None or first.values is None or any(map(is_known_column, first.values))
+
+
 def read_text_tables(files: list[Path], root: Path, options: ReadOptions, where: str) -> Dataset:
     """The rows of files of one layout. Image paths are relative to their file and stay inside ``root``.
 
@@ -72,7 +81,12 @@ def _title(file: Path, sample: Sequence[Record], layout: Layout) -> str:
     if layout.is_conversation:
         return "conversations"
     if any(isinstance(label, Mapping) or '"gt_parse' in str(label) for label in labels):
-        return "Donut metadata (gt_parse), JSON answers where it is not one text_sequence"
+        return "Donut metadata (what gt_parse holds; --prompt says what to read where that is JSON)"
+    columns = list(sample[0].values or ())
+    if file.name.lower() == "labels.json" and columns == ["image", "text"]:
+        return "docTR labels"
+    if columns == ["filename", "words"]:
+        return "EasyOCR labels"
     return {".csv": "CSV", ".tsv": "TSV", ".txt": "a table of text", ".xlsx": "Excel", ".xlsm": "Excel"}.get(
         file.suffix.lower(), "JSON"
     )
@@ -85,6 +99,8 @@ def _layout(sample: Sequence[Record], options: ReadOptions, where: str) -> Layou
         raise UserError(
             f"{where} holds no rows; expected a JSON object a line, a JSON list of objects, or a table{first}"
         )
+    if "polygons" in kinds and "img_dimensions" in kinds:
+        raise UserError(f"{where} holds boxes without texts (docTR's detection labels): there is nothing to read")
     return find_layout(kinds, options, where)
 
 

@@ -20,7 +20,7 @@ _ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, EOFError, Imag
 def page_numbers(image: dict[str, Any] | None) -> list[int]:
     """The frames of a TIFF that are pages, from 0; empty for other images and for those of one page."""
     path = str((image or {}).get("path") or "")
-    if not path.lower().endswith(_SUFFIXES):
+    if not path[-5:].lower().endswith(_SUFFIXES):
         return []
     try:
         with Image.open(_source(image), formats=("TIFF",)) as opened:

@@ -79,7 +79,7 @@ class _Reader:
                     if members.keys() & {*_IMAGES, *_TEXTS, _JSON}:
                         yield from self._sample(archive, f"{name}:{key}", members)
         except _ERRORS as error:
-            raise UserError(f"{file} cannot be read as a tar: {error}") from error
+            raise UserError(f"{file} cannot be read as a tar: {' '.join(str(error).split())}") from error
 
     def _sample(self, archive: tarfile.TarFile, source: str, members: Members) -> Iterator[Row]:
         image = next((members[suffix] for suffix in _IMAGES if suffix in members), None)

@@ -90,7 +90,7 @@ def _facts(facts: RunFacts) -> dict[str, Any]:
 
 def _verdict(report: Report) -> Verdict:
     if report.comparison:
-        return verdict_of(report.comparison)
+        return verdict_of(report.comparison, report.facts.next_step)
     if not report.systems:
         return verdict_without_readings(report.facts)
     alone = report.systems[-1]

@@ -53,12 +53,14 @@ class RunFacts:
 
     Attributes:
         facts: name -> value, as the run's summary lists them.
+        next_step: what the run advised at its end, knowing how it had gone; None when it did not.
         log: rows of the trainer's log, in its order.
         set_aside: reason -> number of rows that were not trained on.
         suspects: ranked, the most suspect first, and the folder that their image paths are relative to.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
+    next_step: str | None = None
     log: Sequence[Mapping[str, Any]] = ()
     set_aside: Mapping[str, int] = field(default_factory=dict)
     suspects: Sequence[SuspectLabel] = ()
@@ -85,9 +87,10 @@ def read_run(run: Path) -> RunFacts:
     summary = _read_object(run / SUMMARY_FILE)
     state = _read_object(_state_file(run))
     log = [row for row in state.get("log_history") or [] if isinstance(row, dict) and "step" in row]
-    facts = summary.get("run")
+    facts, next_step = summary.get("run"), summary.get("next_step")
     return RunFacts(
         facts=facts if isinstance(facts, dict) else _facts_of_training(run, state, log),
+        next_step=next_step if isinstance(next_step, str) else None,
         log=log,
         set_aside=dict(Counter(str(row.get("reason")) for row in _read_rows(run / SET_ASIDE_FILE)).most_common()),
         suspects=_read_suspects(run),
@@ -97,11 +100,7 @@ def read_run(run: Path) -> RunFacts:
 
 def check_is_run(run: Path) -> None:
     """Raise ``UserError`` for a folder that no training run has written to, with the nearest thing that is meant."""
-    if (
-        _state_file(run).is_file()
-        and run.name.startswith("checkpoint-")
-        and readings_file(run.parent, TUNED_READINGS).is_file()
-    ):
+    if run.name.startswith("checkpoint-") and (run.parent / STATE_FILE).is_file():
         raise UserError(f"{run} is one checkpoint of a run; expected --run {run.parent}")
     readings = [readings_file(run, name) for name in (BASE_READINGS, TUNED_READINGS)]
     if any(file.is_file() for file in (*readings, run / SUMMARY_FILE, _state_file(run))):

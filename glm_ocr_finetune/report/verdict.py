@@ -32,10 +32,11 @@ class Verdict:
     next_step: str | None = None
 
 
-def verdict_of(comparison: Comparison) -> Verdict:
-    """The verdict on a tuned model beside its base."""
+def verdict_of(comparison: Comparison, advice: str | None = None) -> Verdict:
+    """The verdict on a tuned model beside its base; ``advice`` is what the run itself said is to be done next."""
     contradictions = [_line(one) for one in comparison.contradictions]
-    return Verdict(_kind(comparison), comparison.headline, _figures(comparison), contradictions, comparison.next_step)
+    next_step = advice or comparison.next_step
+    return Verdict(_kind(comparison), comparison.headline, _figures(comparison), contradictions, next_step)
 
 
 def verdict_alone(scores: Scores) -> Verdict:

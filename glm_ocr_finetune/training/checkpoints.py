@@ -143,6 +143,12 @@ def written_whole(target: Path) -> Iterator[Path]:
         _put_in_place(staging, target)
 
 
+def final_folder(folder: Path) -> Path:
+    """What a folder that is being written will be called; any other folder as it is."""
+    name = folder.name
+    return folder.with_name(name[1:].removesuffix(".partial")) if name.endswith(".partial") else folder
+
+
 def _put_in_place(staging: Path, target: Path) -> None:
     for path in (*staging.rglob("*"), staging):
         _sync(path)

@@ -15,6 +15,7 @@ from ..metrics import Scores, compare
 from ..model.checkpoint import Sidecar
 from ..model.parts import count_parts
 from ..readers.hub import is_hub_id
+from .checkpoints import final_folder
 
 CARD_FILE = "README.md"
 PROJECT = "https://github.com/Reach2N/glm-ocr-finetune"
@@ -114,7 +115,7 @@ def _step(trainer: Any, directory: Path) -> int:
 
 
 def _location(output: Path, directory: Path) -> str:
-    output, directory = output.resolve(), directory.resolve()
+    output, directory = output.resolve(), final_folder(directory.resolve())
     return f"{output.name}/{directory.name}" if directory.parent == output else directory.name
 
 

@@ -27,6 +27,7 @@ from ..inputs.prompt import IGNORED, PromptRenderer
 from ..model.checkpoint import Sidecar, carried_mtp_tensors, correct_config, stored_as
 from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
+from ..model.tiny import is_tiny
 from ..training_args import TrainingArguments, one_line
 from ..vision.encoder import VisionEncoder, encoder_for, without_adapters
 from .callbacks import DrawLoss, ReleaseTower, remember_callbacks
@@ -375,7 +376,7 @@ def create_trainer(
         record: what the run was started with; written into every checkpoint.
         data_name: what the model card says it was trained on.
     """
-    training_args.settle_learning_rate(hasattr(model, "peft_config"))
+    training_args.settle_learning_rate(hasattr(model, "peft_config"), is_tiny(model.config))
     if eval_dataset is None and training_args.eval_strategy != "no":
         training_args.without_evaluation("there is nothing to evaluate on")
     collator = collator or VLMDataCollator(PromptRenderer(processor, prompt_format), training_args.max_length)

@@ -121,7 +121,7 @@ def conclude(trainer: GlmOcrTrainer, probe: Judge | None, before: Before, facts:
     """Read with what was saved, compare it with the base, and say so on the terminal and in ``summary.json``.
 
     Args:
-        facts: what the summary says of the run; ``data set``, and ``probe`` where there is one, are named in advice.
+        facts: what the summary says of the run; ``probe``, where there is one, is named in advice.
     """
     if not before.evaluation and not before.probe:
         return
@@ -145,9 +145,9 @@ def _conclude_run(trainer: GlmOcrTrainer, judge: Judge, base: Scores, tuned: Sco
     step = trainer.state.best_global_step if trainer.args.load_best_model_at_end else trainer.state.global_step
     history = [row for row in trainer.state.log_history if "eval_cer" in row]
     comparison, summary = summarise(base, tuned, history, facts | {"step": step})
-    advice = after_a_run(comparison, course_of(trainer, len(base.samples), facts))
+    advice = after_a_run(comparison, course_of(trainer))
     file = write_summary(summary | {"next_step": advice}, Path(trainer.args.output_dir))
-    report_verdict(comparison, advice)
+    report_verdict(comparison, next_step=advice)
     in_training = judge.remembered(f"step-{step}")
     if in_training and in_training.values["corpus_cer"] != tuned.values["corpus_cer"]:
         logger.info(
@@ -161,7 +161,7 @@ def _conclude_probe(base: Scores, tuned: Scores, name: str) -> dict[str, Any]:
     """What the tuning cost elsewhere, said and returned for the summary."""
     comparison, summary = summarise(base, tuned, [], {"data set": name})
     advice = after_a_probe(comparison, name)
-    report_verdict(comparison, advice, f"forgetting probe {name}: ", may_stay=True)
+    report_verdict(comparison, f"forgetting probe {name}: ", may_stay=True, next_step=advice)
     return summary | {"next_step": advice}
 
 

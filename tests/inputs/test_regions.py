@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glm_ocr_finetune.inputs import images
+from glm_ocr_finetune.inputs import image_files, images
 from glm_ocr_finetune.inputs.images import ImageError, content_key, image_name, open_upright, read_size
 from glm_ocr_finetune.inputs.regions import RegionError, box_of, cut
 
@@ -105,8 +105,8 @@ def test_a_missing_page_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_page_is_decoded_once_for_lines_in_a_row(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded, read = [], images.to_rgb
-    monkeypatch.setattr(images, "to_rgb", lambda image: decoded.append(1) or read(image))
+    decoded, read = [], image_files.to_rgb
+    monkeypatch.setattr(image_files, "to_rgb", lambda image: decoded.append(1) or read(image))
     images._decoded_file.cache_clear()
     for left in range(0, 50, 10):
         open_upright(of(page, [[left, 0], [left + 10, 10]]))

@@ -125,7 +125,7 @@ def test_dry_run_shows_everything_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     code, out, err = run("train", "--model_name", "tiny-random", "--dataset_name", line_folder, "--dry_run", "True")
     assert code == 0
-    assert "learning_rate = 1e-05 (default for full fine-tuning)" in err
+    assert "learning_rate = 0.001 (the tiny model needs a hundred times the rate of GLM-OCR)" in err
     assert f"dataset_name = {line_folder} (command line)" in err
     assert "language model" in out
     assert "<|image|> x 10" in out
@@ -294,7 +294,7 @@ def test_explicit_learning_rate_is_kept_with_lora(line_folder: Path, run: Run) -
     _, _, err = run(*words, "--dry_run", "True", "--learning_rate", "1e-5")
     assert "learning_rate = 1e-05 (command line)" in err
     _, _, err = run(*words, "--dry_run", "True")
-    assert "learning_rate = 0.0001 (default for LoRA)" in err
+    assert "learning_rate = 0.003 (the tiny model needs thirty times the rate of GLM-OCR)" in err
 
 
 def test_official_sharegpt_layout_trains(shared: Path, tmp_path: Path, run: Run) -> None:

@@ -85,4 +85,4 @@ def test_a_verdict_that_is_not_better_says_what_to_try(tmp_path: Path, run: Run)
     summary: dict[str, Any] = json.loads((tmp_path / "summary.json").read_text("utf-8"))
     assert summary["verdict"] == "no difference shown"
     assert "--num_train_epochs" in summary["next_step"]
-    assert f"next: {summary['next_step']}" in err
+    assert f"{summary['verdict_text']}. Next: {summary['next_step']}" in err

@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
 from glm_ocr_finetune.data.collate import VLMDataCollator
 from glm_ocr_finetune.data.samples import format_for_vlm
+from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.vision.cache import MemoryStore, VisionCache
 
 PER_STEP = 4
@@ -72,7 +73,9 @@ def of_the_trainer(output: Path, size: int, accumulation: int, **how: Any) -> tu
         **how,
     )
     keep = KeepGradients()
-    trainer = create_trainer(model, processor, samples(), arguments, collator=VLMDataCollator(processor, cache=cache))
+    trainer = create_trainer(
+        model, processor, samples(), arguments, collator=VLMDataCollator(PromptRenderer(processor), cache=cache)
+    )
     trainer.add_callback(keep)
     trainer.train()
     return trainer, keep

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from drawing import sample_entries, write_lines
 
+from glm_ocr_finetune.demo import DATA
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -34,6 +36,19 @@ def test_a_run_on_shuffled_labels_is_called_worse_everywhere(tmp_path: Path, run
     code, _, err = run("report", "--run", tmp_path / "run")
     assert code == 0, err
     assert "<h1>The tuned model reads WORSE than the base.</h1>" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("--use_lora", "True")], ids=["full", "lora"])
+def test_the_tiny_model_reads_better_with_the_defaults(tmp_path: Path, run: Run, flags: tuple[str, ...]) -> None:
+    """Any command works with it, as the README says; only the data, its size and where it goes are given."""
+    words = ("--dataset_name", DATA, "--max_samples", 120, "--eval_split", "test", "--output_dir", tmp_path)
+    code, _, err = run("train", "--model_name", "tiny", *words, "--report_to", "none", *flags)
+    assert code == 0, err
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    assert summary["verdict"] == "better"
+    assert summary["tuned"]["corpus_cer"] < 0.5 * summary["base"]["corpus_cer"]
+    assert summary["next_step"] is None
 
 
 def plant_errors(texts: list[str], rng: random.Random) -> tuple[list[str], set[int]]:

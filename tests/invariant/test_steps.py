@@ -17,7 +17,7 @@ from step_gradients import PER_STEP, TEXTS, gradients, of_the_trainer
 
 from glm_ocr_finetune.data.batching import BatchPlan
 from glm_ocr_finetune.data.collate import VLMDataCollator
-from glm_ocr_finetune.inputs.prompt import IGNORED
+from glm_ocr_finetune.inputs.prompt import IGNORED, PromptRenderer
 
 ROOT = Path(__file__).parents[2]
 Steps = list[tuple[float, dict[str, torch.Tensor]]]
@@ -33,7 +33,7 @@ def order() -> list[list[int]]:
 def by_hand(use_lora: bool) -> Steps:
     """Loss and gradients of each step: plain cross entropy, one sample after the other, no trainer and no batch."""
     model, processor = step_gradients.base(use_lora)
-    collator, rows = VLMDataCollator(processor), step_gradients.samples()
+    collator, rows = VLMDataCollator(PromptRenderer(processor)), step_gradients.samples()
     steps = []
     for numbers in order():
         total, count = 0.0, 0
@@ -114,5 +114,5 @@ def test_the_evaluation_loss_is_the_mean_over_label_tokens(tmp_path: Path) -> No
 def tokens() -> list[int]:
     """Label tokens of each step."""
     _, processor = step_gradients.base(False)
-    collator, rows = VLMDataCollator(processor), step_gradients.samples()
+    collator, rows = VLMDataCollator(PromptRenderer(processor)), step_gradients.samples()
     return [int((collator([rows[i] for i in step])["labels"] != IGNORED).sum()) for step in order()]

@@ -11,7 +11,7 @@ from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
 from glm_ocr_finetune.args import DataArguments
 from glm_ocr_finetune.data.collate import VLMDataCollator
 from glm_ocr_finetune.data.splits import load_splits
-from glm_ocr_finetune.inputs.prompt import IGNORED
+from glm_ocr_finetune.inputs.prompt import IGNORED, PromptRenderer
 from glm_ocr_finetune.metrics import score
 from glm_ocr_finetune.reading.samples import read_samples
 
@@ -29,7 +29,7 @@ def scores_after_learning(folder: Path, output: Path, collator_class: type[VLMDa
     """Learn twelve words by heart and read them."""
     torch.manual_seed(0)
     model, processor = load_model("tiny-random")
-    collator = collator_class(processor)
+    collator = collator_class(PromptRenderer(processor))
     splits = load_splits(DataArguments(str(folder)), collator.renderer, None, 0, evaluate=False)
     arguments = TrainingArguments(
         output_dir=str(output),

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from glm_ocr_finetune import args
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.metrics import ScoringSettings, normalise_text, score, split_units
+from glm_ocr_finetune.metrics import CER_UNITS, TEXT_NORMALISATIONS, ScoringSettings, normalise_text, score, split_units
 from glm_ocr_finetune.metrics.reading import Reading
 
 TEXT = " Don’t  Stop:\n\tCAFE\u0301, Straße! "
@@ -68,3 +69,8 @@ def test_unknown_values_name_the_flag() -> None:
         ScoringSettings("nfkc")  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"--cer_unit 'byte' is not known; expected one of: grapheme, codepoint"):
         ScoringSettings(cer_unit="byte")  # type: ignore[arg-type]
+
+
+def test_the_flags_offer_exactly_these_values() -> None:
+    assert args.NORMALISATIONS == TEXT_NORMALISATIONS
+    assert args.CER_UNITS == CER_UNITS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,28 @@ def test_written_checkpoint_has_both_stop_ids_and_the_pixel_budget(tiny_random: 
     for name in ("preprocessor_config.json", "processor_config.json"):
         saved = json.loads((tiny_random / name).read_text())
         assert saved.get("image_processor", saved)["size"] == {"shortest_edge": 12544, "longest_edge": 9633792}
+
+
+def test_the_tiny_model_is_known_by_its_shape_and_gets_its_own_rate(tiny_random: Path, tmp_path: Path) -> None:
+    from glm_ocr_finetune.model.loading import is_tiny_model
+    from glm_ocr_finetune.training_args import TrainingArguments
+
+    copied = tmp_path / "tuned"
+    shutil.copytree(tiny_random, copied)
+    assert [is_tiny_model(name) for name in ("tiny", "tiny-random", str(copied), "zai-org/GLM-OCR", "nowhere")] == [
+        *([True] * 3),
+        *([False] * 2),
+    ]
+    config = json.loads((copied / "config.json").read_text())
+    config["text_config"] |= {"hidden_size": 1536, "num_hidden_layers": 16}
+    (copied / "config.json").write_text(json.dumps(config))
+    assert not is_tiny_model(str(copied))
+    rates = {}
+    for small, lora in product((True, False), repeat=2):
+        args = TrainingArguments(output_dir=str(tmp_path / "o"), report_to="none")
+        args.settle_learning_rate(lora, small)
+        rates[small, lora] = args.learning_rate
+    assert rates == {(True, True): 3e-3, (True, False): 1e-3, (False, True): 1e-4, (False, False): 1e-5}
+    given = TrainingArguments(output_dir=str(tmp_path / "o"), report_to="none", learning_rate=1e-5)
+    given.settle_learning_rate(False, True)
+    assert given.learning_rate == 1e-5

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from glm_ocr_finetune.args import DataArguments
 from glm_ocr_finetune.data.splits import load_splits
+from glm_ocr_finetune.inputs.processor import load_processor
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.model.loading import load_model
 from glm_ocr_finetune.planning.dry_run import parts_table, show_samples
@@ -60,10 +61,16 @@ def test_a_batch_is_spelt_out_as_it_is_trained(tmp_path: Path, run: Run) -> None
     assert re.search(r"2 x \d+ tokens: 7 trained, 1 padding", padded)
 
 
-def test_lengths_are_counted_and_shrunk_images_named_with_the_flag(processor: Any, line_folder: Path) -> None:
+def test_lengths_are_counted(processor: Any, line_folder: Path) -> None:
     splits = load_splits(DataArguments(str(line_folder)), PromptRenderer(processor), None, 0, evaluate=False)
     text = printed(show_samples, splits, None)
     assert "12 samples to train on, 0 to evaluate on" in text
     assert sum(int(line.split()[3]) for line in text.splitlines() if " to " in line and "█" in line) == 12
-    splits.num_shrunk, splits.longest_unshrunk = 3, 4321
-    assert "--max_length 4321" in printed(show_samples, splits, 2048)
+
+
+def test_images_made_smaller_are_counted_with_the_budget(tiny_random: Path, line_folder: Path) -> None:
+    renderer = PromptRenderer(load_processor(tiny_random))
+    splits = load_splits(DataArguments(str(line_folder)), renderer, 39, 0, evaluate=False)
+    assert splits.fitted.num_lowered > 0
+    text = printed(show_samples, splits, 39)
+    assert f"max_pixels {splits.fitted.budget.max_pixels}" in text

@@ -133,3 +133,9 @@ def test_several_kinds_in_one_file(folder: Path) -> None:
 def test_history_is_another_turn(folder: Path) -> None:
     row = ROWS["ms-swift old"] | {"history": [["a", "b"]]}
     assert read(write_objects(folder / "rows.jsonl", row))[0]["problem"] == "several_turns"
+
+
+def test_other_columns_of_such_names_are_no_conversation(folder: Path) -> None:
+    row = {"image": IMAGE[0], "text": "amber", "prompt": "OCR", "history": "edited twice", "input": "scan.tif"}
+    found = read(write_objects(folder / "rows.jsonl", row))[0]
+    assert (found["prompt"], found["text"], found["problem"]) == ("OCR", "amber", None)

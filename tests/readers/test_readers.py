@@ -441,7 +441,8 @@ def test_class_ids_are_no_transcriptions(folder: Path) -> None:
 
 def test_images_alone_are_not_a_data_set(folder: Path) -> None:
     with pytest.raises(
-        UserError, match="holds nothing to read: 4 images, but no text beside any of them; expected metadata.csv"
+        UserError,
+        match="holds nothing to read: 4 images in images, but no text beside any of them; expected metadata.csv",
     ):
         load_rows(str(folder), split="train")
 

@@ -179,7 +179,7 @@ MALFORMED = [
     ('{"image": "images/0.png"}', "no text column that is known; its columns: image"),
     ('{"text": "a"}', "no image column that is known; its columns: text"),
     ('{"images": [], "annotations": [{"bbox": [1, 2]}]}', "no text column that is known; its columns: bbox"),
-    ('{"0.png": {"img_dimensions": [1, 2], "polygons": []}}', "no text column that is known"),
+    ('{"0.png": {"img_dimensions": [1, 2], "polygons": []}}', "holds boxes without texts"),
 ]
 
 

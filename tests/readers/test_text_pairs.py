@@ -64,7 +64,7 @@ def test_texts_without_an_image_and_images_without_a_text(tmp_path: Path, caplog
     rows = read(tmp_path)
     assert [(row["source"], row["problem"]) for row in rows] == [("a.txt", None), ("c.txt", "missing_image")]
     assert rows[1]["detail"] == str(tmp_path / "c.png")
-    assert f"1 images have no text beside them and are left out, e.g. {tmp_path / 'b.png'}" in caplog.text
+    assert f"1 image without a text beside, left out, e.g. {tmp_path / 'b.png'}" in caplog.text
 
 
 def test_what_operating_systems_leave_is_no_pair(tmp_path: Path) -> None:
@@ -139,6 +139,47 @@ def test_a_preview_in_a_tiff_is_no_page(tmp_path: Path) -> None:
     assert texts(tmp_path) == ["amber"]
 
 
+@pytest.mark.parametrize("folders", [("images", "labels"), ("img", "gt"), (".", "texts"), ("pages", ".")])
+def test_images_and_texts_in_folders_of_their_own(
+    folders: tuple[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images, labels = folders
+    for stem in "ab":
+        pair(tmp_path / "set", f"{images}/{stem}.png", stem, f"{labels}/{stem}.txt")
+    if images == ".":
+        with pytest.raises(UserError, match="holds nothing to read"):
+            read(tmp_path / "set")
+        return
+    rows = read(tmp_path / "set")
+    assert [(row["text"], Path(row["image"]["path"])) for row in rows] == [
+        (stem, tmp_path / "set" / images / f"{stem}.png") for stem in "ab"
+    ]
+    assert "without a text" not in caplog.text
+
+
+def test_images_of_another_folder(tmp_path: Path) -> None:
+    pair(tmp_path, "scans/a.png", "amber", "texts/a.gt.txt")
+    assert texts(tmp_path / "texts") == ["missing_image"]
+    assert texts(tmp_path / "texts", image_folder=str(tmp_path / "scans")) == ["amber"]
+
+
+def test_front_matter_is_no_text(tmp_path: Path) -> None:
+    pair(tmp_path, "a.png", "---\nprimary_language: en\nis_table: True\n---\n# Title\n\n---\n\nEnd\n", "a.md")
+    pair(tmp_path, "b.png", "---\nprimary_language: en\n---", "b.md")
+    assert texts(tmp_path) == ["# Title\n\n---\n\nEnd", "empty_label"]
+
+
+def test_folders_that_can_be_read_one_at_a_time(tmp_path: Path) -> None:
+    pair(tmp_path, "one/deep/a.png", "amber", "one/deep/a.gt.txt")
+    (tmp_path / "set" / "two").mkdir(parents=True)
+    (tmp_path / "one").rename(tmp_path / "set" / "one")
+    write(tmp_path / "set" / "two" / "rows.csv", "image,text\na.png,x\n")
+    picture(tmp_path / "set" / "two" / "a.png")
+    (tmp_path / "set" / "one" / "deep" / "a.gt.txt").unlink()
+    with pytest.raises(UserError, match="its folders can be read one at a time, two "):
+        read(tmp_path / "set")
+
+
 def test_split_folders_of_pairs(tmp_path: Path) -> None:
     from glm_ocr_finetune.readers import list_splits
 
@@ -150,7 +191,9 @@ def test_split_folders_of_pairs(tmp_path: Path) -> None:
 def test_class_folders_are_no_data(tmp_path: Path) -> None:
     for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
         picture(tmp_path / name)
-    with pytest.raises(UserError, match=r"holds nothing to read: .*3 images, but no text beside any .*cat, dog"):
+    with pytest.raises(
+        UserError, match=r"holds nothing to read: 3 images in cat, dog, but no text beside any of them; "
+    ):
         read(tmp_path)
 
 
@@ -161,3 +204,14 @@ def test_links_out_of_the_folder(tmp_path: Path) -> None:
     write(tmp_path / "set" / "a.txt", "amber")
     assert texts(tmp_path / "set") == ["path_outside_data_set"]
     assert texts(tmp_path / "set", image_folder=str(tmp_path)) == ["amber"]
+
+
+def test_ground_truth_beside_what_a_program_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pair(tmp_path, "a.png", "truth", "a.gt.txt")
+    page = '<alto><Layout><Page WIDTH="40" HEIGHT="30"><PrintSpace><TextBlock><TextLine HPOS="1" VPOS="1" WIDTH="30" '
+    page += 'HEIGHT="9"><String CONTENT="tru1h"/></TextLine></TextBlock></PrintSpace></Page></Layout></alto>'
+    write(tmp_path / "ocr" / "a.xml", page)
+    picture(tmp_path / "ocr" / "a.png")
+    assert texts(tmp_path) == ["truth"]
+    assert f"1 page file not read, e.g. {tmp_path / 'ocr' / 'a.xml'} (--data_format pages reads them)" in caplog.text
+    assert texts(tmp_path, data_format="pages") == ["tru1h"]

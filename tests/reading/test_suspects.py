@@ -46,7 +46,7 @@ def test_the_score_is_the_smallest_probability_of_the_whole_head(reader: Any, tm
     model, renderer = reader
     write_lines(tmp_path, "lines", TEXTS)
     splits = load_splits(DataArguments(str(tmp_path)), renderer, None, 0, evaluate=False)
-    batch = VLMDataCollator(renderer.processor)([splits.train[i] for i in range(3)])
+    batch = VLMDataCollator(renderer)([splits.train[i] for i in range(3)])
     with torch.no_grad():
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         chances = model(**inputs).logits.float().softmax(-1)

@@ -78,7 +78,7 @@ def test_a_folder_that_is_nearly_right_is_told_from_a_run(tmp_path: Path, run: R
         f"expected --tuned {tmp_path / 'judged' / 'predictions.jsonl'}"
         in run("report", "--run", tmp_path / "judged")[2]
     )
-    write(tmp_path / "run" / "evaluation" / "tuned.jsonl", ["truth"])
+    write(tmp_path / "run" / "trainer_state.json", [])
     write(tmp_path / "run" / "checkpoint-4" / "trainer_state.json", [])
     assert f"expected --run {tmp_path / 'run'}" in run("report", "--run", tmp_path / "run" / "checkpoint-4")[2]
     (tmp_path / "empty").mkdir()

@@ -89,6 +89,14 @@ def test_a_folder_of_no_run_is_refused(tmp_path: Path) -> None:
         build_report(tmp_path)
 
 
+def test_the_advice_of_the_run_is_given(tmp_path: Path) -> None:
+    run = make_run(tmp_path, worse=True)
+    write_json(run / "summary.json", {"next_step": "train for a <week> with --num_train_epochs 9"})
+    text = build_report(run).read_text()
+    assert '</b> train for a &lt;week&gt; with <code class="flag">--num_train_epochs</code> 9.' in text
+    assert "a third of" not in text
+
+
 def test_a_probe_is_told_by_its_verdict(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     write_json(run / "summary.json", {"run": {"probe": {"verdict_text": "No difference", "base": {"corpus_cer": 1}}}})

@@ -48,7 +48,7 @@ def test_what_is_not_convincing_is_a_warning_with_a_next_step(
 ) -> None:
     caplog.set_level("INFO")
     comparison, summary = summarise(scores(base), scores(tuned), [], {})
-    report_verdict(comparison)
+    report_verdict(comparison, None)
     (record,) = caplog.records
     assert record.levelname == level
     assert record.getMessage().startswith(summary["verdict_text"])
@@ -56,12 +56,19 @@ def test_what_is_not_convincing_is_a_warning_with_a_next_step(
     assert (step or "") in record.getMessage()
 
 
+def test_advice_of_the_run_stands_before_the_general_one(caplog: pytest.LogCaptureFixture) -> None:
+    comparison, _ = summarise(scores(0), scores(9), [], {})
+    report_verdict(comparison, "buy more pages")
+    assert caplog.records[0].getMessage() == f"{comparison.finding}. Next: buy more pages"
+
+
 def test_a_probe_may_stay_as_it_was_but_not_become_worse(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    for tuned in (3, 9):
+    for tuned, advice in ((3, None), (9, "mix some in")):
         comparison, _ = summarise(scores(3), scores(tuned), [], {})
-        report_verdict(comparison, "forgetting probe lines: ", may_stay=True)
+        report_verdict(comparison, advice, "forgetting probe lines: ", may_stay=True)
     same, worse = caplog.records
     assert (same.levelname, worse.levelname) == ("INFO", "WARNING")
     assert "Next" not in same.getMessage()
-    assert worse.getMessage().endswith("or train with fewer epochs (--num_train_epochs)")
+    assert worse.getMessage().startswith("forgetting probe lines: The tuned model reads WORSE")
+    assert worse.getMessage().endswith(". Next: mix some in")

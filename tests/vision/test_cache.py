@@ -8,7 +8,6 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from drawing import draw_line
@@ -120,96 +119,3 @@ def test_a_tower_is_named_by_its_weights_and_settings(tiny_random: Path) -> None
     assert fingerprint(copy.deepcopy(visual).to(torch.bfloat16), processor) != name
     processor.image_processor.image_mean = [0.0, 0.0, 0.0]
     assert fingerprint(visual, processor) != name
-
-
-def features_of(number: int, tokens: int = 3) -> torch.Tensor:
-    return torch.full((tokens, 4), float(number), dtype=torch.bfloat16)
-
-
-@pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> Any:
-    """What is logged."""
-    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
-    return caplog
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> DiskStore:
-    return DiskStore(tmp_path / "vision" / "one", 1e9)
-
-
-def test_every_flipped_byte_of_the_features_is_noticed(disk: DiskStore, heard: Any) -> None:
-    disk.put(KEY, features_of(1))
-    file = disk.file(KEY)
-    whole = file.read_bytes()
-    for position in range(len(whole) - features_of(1).nbytes, len(whole)):
-        harmed = bytearray(whole)
-        harmed[position] ^= 1
-        file.write_bytes(harmed)
-        assert disk.get(KEY) is None
-        assert not file.exists()
-    assert "does not hold what was written; they are computed again" in heard.text
-    assert disk.put(KEY, features_of(1))
-    assert torch.equal(disk.get(KEY), features_of(1))  # type: ignore[arg-type]
-
-
-def test_a_flipped_byte_of_the_header_gives_no_wrong_features(disk: DiskStore) -> None:
-    disk.put(KEY, features_of(1))
-    whole = disk.file(KEY).read_bytes()
-    for position in range(len(whole) - features_of(1).nbytes):
-        harmed = bytearray(whole)
-        harmed[position] ^= 1
-        disk.file(KEY).write_bytes(harmed)
-        found = disk.get(KEY)
-        assert found is None or torch.equal(found, features_of(1))
-
-
-def test_a_disk_that_fills_up_ends_the_keeping_and_nothing_else(
-    disk: DiskStore, heard: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk.put(KEY, features_of(1))
-    disk.file(OTHER).parent.write_text("a file where the folder should be")  # what writes there fails
-    cache = VisionCache("name", disk)
-    cache.put(OTHER, features_of(2))
-    cache.put(b"p" * 16, features_of(2))
-    assert (cache.refused, heard.text.count("cannot be written"), heard.text.count("takes no more")) == (2, 1, 1)
-    assert cache.get(KEY, 3) is not None
-    assert not list(disk.directory.rglob("*.partial"))
-
-
-def test_a_collection_that_another_run_has_removed_is_begun_again(disk: DiskStore) -> None:
-    disk.put(KEY, features_of(1))
-    DiskStore(disk.directory.parent / "two", 10.0)  # has no room beside it
-    assert not disk.directory.exists()
-    assert disk.get(KEY) is None
-    assert disk.put(KEY, features_of(1))
-    assert disk.get(KEY) is not None
-
-
-def test_a_copy_in_another_process_knows_what_is_held_and_holds_nothing() -> None:
-    cache = VisionCache("name", MemoryStore(1e6))
-    cache.put(KEY, features_of(1))
-    data = pickle.dumps(cache)
-    copy = pickle.loads(pickle.dumps(pickle.loads(data)))
-    assert len(data) < 400
-    found = copy.get(KEY, 3)
-    assert found is not None
-    assert found.shape == (3, 0)
-    assert copy.get(KEY, 4) is None
-    assert copy.get(OTHER, 3) is None
-    assert not copy.store.put(OTHER, features_of(2))
-
-
-@pytest.mark.parametrize("mode", ["disk", "auto"])
-def test_a_cache_folder_that_cannot_be_written_is_only_a_warning(
-    line_folder: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch, mode: str
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "below"))
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "rows"))
-    memory = psutil.virtual_memory()._replace(available=0)
-    monkeypatch.setattr("psutil.virtual_memory", lambda: memory)  # so that auto looks at the disk
-    words = ("train", "--model_name", "tiny", "--dataset_name", line_folder, "--output_dir", tmp_path / "out")
-    code, _, err = run(*words, "--max_steps", 4, "--eval_strategy", "no", "--cache_vision_features", mode)
-    assert code == 0, err
-    assert "not cached" in err

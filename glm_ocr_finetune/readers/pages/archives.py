@@ -1,4 +1,4 @@
-"""Zips, as Transkribus and eScriptorium export them, unpacked once into the cache."""
+"""Zips of data sets, as Transkribus and eScriptorium export them among others, unpacked once into the cache."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 
 from ...errors import UserError
 from ..rows import cache_folder, file_state
+from ..tables import SUFFIXES as TABLES
 from .folders import DOCUMENTS, PDFS
 from .pictures import SUFFIXES as PICTURES
 
-_WANTED = (*DOCUMENTS, *PDFS, *PICTURES, ".txt", ".md")
+_WANTED = (*DOCUMENTS, *PDFS, *PICTURES, *TABLES, ".md", ".tar")
 _MOST_GROWTH = 100
 """Times that an archive may grow beyond ``_HARMLESS`` bytes. XML shrinks to a tenth, images hardly."""
 _HARMLESS = 1 << 30
@@ -27,7 +28,7 @@ def holds_pages(path: Path) -> bool:
 
 
 def unpack(path: Path) -> Path:
-    """The folder with the page files and images of a zip, unpacked there unless it was before.
+    """The folder with the texts, tables and images of a zip, unpacked there unless it was before.
 
     Raises ``UserError`` for a zip that is damaged or encrypted, leads out of its folder, or grows beyond reason.
     """

@@ -18,7 +18,7 @@ BLOCKS = ("ocr_carea", "ocr_column", "ocrx_block", "ocr_block")
 PARAGRAPHS = ("ocr_par",)
 
 _TAIL = 1000
-_PROPERTY = re.compile(r"""([A-Za-z_]\w*)((?:\s+|"[^"]*"|'[^']*'|[^;"'\s])*)""")
+_PROPERTY = re.compile(r"""([A-Za-z_]\w*)((?:\s|"[^"]*"|'[^']*'|[^;"'\s])*)""")
 
 
 def parse_hocr(data: bytes) -> list[Page]:

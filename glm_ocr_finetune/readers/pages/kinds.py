@@ -94,10 +94,10 @@ def _kind_of_xml(head: bytes) -> Kind | str | None:
     tag = first_tag(head)
     if tag is None:
         raise PageError("not XML: there is no tag in it")
-    name = local_name(tag)
+    name = local_name(tag).lower()
     if name == "document":
         return ABBYY if b"abbyy" in head.lower().replace(b"\0", b"") else None
-    if name.lower() == "html":
+    if name == "html":
         return HOCR if _is_hocr(head) else None
-    roots: dict[str, Kind | str] = {"PcGts": PAGE_XML, "alto": ALTO, "mets": METS}
+    roots: dict[str, Kind | str] = {"pcgts": PAGE_XML, "alto": ALTO, "mets": METS}
     return roots.get(name)

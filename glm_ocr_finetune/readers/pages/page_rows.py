@@ -17,7 +17,7 @@ from .pictures import Picture, PictureFinder
 from .samples import Sample, samples_of
 from .sources import Source
 
-logger = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 
 MOST_SAID = 20
 """Files that cannot be read are said one by one up to here; all are listed as rows set aside."""
@@ -210,8 +210,3 @@ def _fitted(page: Page, path: str) -> Placement:
     if abs(across / down - 1) > _SHAPE and max(abs(page.width - width), abs(page.height - height)) > _ROUNDING:
         return Placement(path, "page_size_differs", size=f"{width} x {height}, not {page.width:g} x {page.height:g}")
     return Placement(path, scale=(across, down), bottom=bottom)
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 page``, ``14 pages``"""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,21 +12,19 @@ from typing import TYPE_CHECKING
 from ...errors import UserError
 from ...inputs.labels import clean_label
 from ...inputs.pdf_pages import DPI, PdfError, has_unmapped, page_path, page_texts
-from ..rows import ReadOptions, Row, make_row, store_rows
+from ..front_matter import is_turned, split_front_matter
+from ..rows import ReadOptions, Row, counted, make_row, store_rows
 from .decoding import decode
 from .folders import look_into
 from .layout import PageError
-from .page_rows import counted
 from .pictures import states
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-logger = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 
 _TEXTS = (".md", ".txt")
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)?---[ \t]*(\n|\Z)", re.DOTALL)
-_ROTATION = re.compile(r"^rotation_correction:\s*(\d+)", re.MULTILINE)
 
 
 def pdf_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
@@ -87,10 +84,10 @@ def _labels(file: str, layers: list[str]) -> list[tuple[str | None, str | None]]
     if beside is None:
         return [_of_layer(layer) for layer in layers]
     text = decode(Path(beside).read_bytes()).replace("\r\n", "\n")
-    front = _FRONT_MATTER.match(text)
-    if front and (turned := _ROTATION.search(front[1] or "")) and int(turned[1]) % 360:
+    block, body = split_front_matter(text)
+    if is_turned(block):
         return [(None, "rotated_page")] * len(layers)
-    texts = [text[front.end() :].strip()] if front else [part.strip() for part in _pages_of(text)]
+    texts = [body.strip()] if block is not None else [part.strip() for part in _pages_of(text)]
     return [(text, None) for text in texts] if len(texts) == len(layers) else [(None, "page_count")] * len(layers)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import UserError
-from ..rows import ReadOptions, store_rows
+from ..rows import ReadOptions, counted, store_rows
 from ..tables import SUFFIXES as TABLES
 from ..tables import canonical_split
 from .archives import holds_pages as zip_holds_pages
@@ -19,7 +19,7 @@ from .archives import unpack
 from .folders import DOCUMENTS, Contents, look_into
 from .kinds import KINDS, read_pages
 from .layout import PageError
-from .page_rows import MOST_SAID, PageReader, counted
+from .page_rows import MOST_SAID, PageReader
 from .pdf import pdf_splits
 from .pictures import PictureFinder, states
 from .sources import Selection, holds_pages, look_at, select, select_by_mets
@@ -27,7 +27,7 @@ from .sources import Selection, holds_pages, look_at, select, select_by_mets
 if TYPE_CHECKING:
     from datasets import Dataset
 
-logger = logging.getLogger("glm_ocr_finetune")
+logger = logging.getLogger(__name__)
 
 _ARCHIVE = ".zip"
 _TABLES_OF_WHOLE_SETS = ("metadata", "manifest", "sharegpt")
@@ -71,7 +71,8 @@ def _splits_of_file(path: Path, options: ReadOptions) -> dict[str, Callable[[], 
 
 
 def _splits_of_folder(path: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
-    if not path.is_dir() or (options.level is None and _has_a_table(path)):
+    is_asked_for = options.level is not None or options.data_format is not None
+    if not path.is_dir() or (_has_a_table(path) and not is_asked_for):
         return None
     contents = look_into(str(path))
     if holds_pages(contents):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ...inputs.labels import is_placeholder
 from .layout import Line, Page, Polygon, Region
 
-_PLACEHOLDER = re.compile(r"\s*(?:(?:~{3,}|#{3,})\s*)+")
 _MOST_MISSING = 0.1
 """Share of lines without a text up to which a region or page counts as transcribed: strokes and specks, not gaps."""
 
@@ -41,11 +40,6 @@ def samples_of(page: Page, level: str | None) -> Iterator[Sample]:
     else:
         for region in page.regions:
             yield from _of_lines(region, is_strict=level == "line")
-
-
-def is_placeholder(text: str) -> bool:
-    """Whether a text only marks that something is not transcribed: ``~~~ ~~~`` (eScriptorium), ``###``."""
-    return _PLACEHOLDER.fullmatch(text) is not None
 
 
 def _of_lines(region: Region, is_strict: bool) -> Iterator[Sample]:
