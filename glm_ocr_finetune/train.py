@@ -38,9 +38,10 @@ from .training.output_folder import compare, finish, is_finished, open_folder, s
 from .training.processes import refuse_one_process_for_many_gpus, settle_shared_weights
 from .training.run_record import arguments_with_effect, record_run, refuse_other_data
 from .training.sidecar import describe
-from .training.trainer import GlmOcrTrainer, create_trainer, encoder_for
+from .training.trainer import GlmOcrTrainer, create_trainer
 from .training.verdict import build_judge, build_probe, conclude, read_base
 from .training_args import TrainingArguments
+from .vision.encoder import encoder_for
 
 if TYPE_CHECKING:
     from transformers import Glm46VProcessor
@@ -90,7 +91,7 @@ def train(
         refuse_other_data(earlier, record, checkpoint)
     take_over(training_args, record, checkpoint)
     report_data(splits, training_args)
-    encoder = encoder_for(model, collator)
+    encoder = encoder_for(model, collator.cache)
     trainer = create_trainer(
         model,
         processor,
@@ -104,8 +105,8 @@ def train(
         describe(model_args, data_args, training_args, splits.train),
         build_judge(splits, collator.renderer, training_args, encoder),
         record,
+        data_args.dataset_name,
     )
-    trainer.data_name = data_args.dataset_name
     if checkpoint and is_finished(trainer):
         return Path(training_args.output_dir)
     probe = build_probe(data_args, collator.renderer, training_args, encoder)
@@ -288,10 +289,13 @@ def run(trainer: GlmOcrTrainer, checkpoint: Path | None) -> None:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         on_signal.restore()
-    trainer.divergence.raise_if_diverged(float(trainer.args.learning_rate))
+    learning_rate = float(trainer.args.learning_rate)
+    trainer.divergence.raise_if_diverged(learning_rate)
     if on_signal.stopped_by is not None:
         saved = Path(trainer.args.output_dir) / name_of(trainer.state.global_step)
         raise Interrupted(on_signal.stopped_by, str(saved))
+    trainer.look_at_result()
+    trainer.divergence.raise_if_diverged(learning_rate)
 
 
 @dataclass(frozen=True)

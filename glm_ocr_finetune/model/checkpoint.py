@@ -153,9 +153,9 @@ def carried_mtp_tensors(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 def correct_config(directory: Path, dtype: torch.dtype | None) -> None:
     """Make config.json name the type the weights are stored in, and drop what the trainer set for itself."""
     file = directory / "config.json"
-    config = json.loads(file.read_text())
+    config = json.loads(file.read_text(encoding="utf-8"))
     config.pop("use_cache", None)  # the trainer turns the cache off; whoever reads with the model wants it
     if dtype:
         for part in (config, config["text_config"], config["vision_config"]):
             part["dtype"] = str(dtype).removeprefix("torch.")
-    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -6,12 +6,14 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer_callback import ExportableState
 from transformers.training_args import TrainingArguments as HfTrainingArguments
 
 from ..charts import draw_curves
@@ -122,3 +124,12 @@ class DrawLoss(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._draw(args, state)
+
+
+def remember_callbacks(state: TrainerState, callbacks: Iterable[Any]) -> None:
+    """Put the state of callbacks that have one into the state of the run, as transformers does when it saves."""
+    known = state.stateful_callbacks
+    for one in callbacks:
+        if isinstance(one, ExportableState):
+            name = type(one).__name__
+            known[name] = [*known[name], one.state()] if isinstance(known.get(name), list) else one.state()

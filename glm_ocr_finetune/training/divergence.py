@@ -59,6 +59,11 @@ class StopOnDivergence(TrainerCallback):
             self.verdict = f"the evaluation loss is {loss} at step {step}"
             _stop(control)
 
+    def see_result(self, loss: float, step: int) -> None:
+        """Look at the loss of the model that is about to be saved."""
+        if not math.isfinite(loss):
+            self.verdict = f"the loss is {loss} after step {step}"
+
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         loss = self._loss_is_finite is not None and not bool(self._loss_is_finite)
         broken = greatest(int(loss), int(not self._gradient_is_finite))

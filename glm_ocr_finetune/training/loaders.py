@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,3 +48,10 @@ def in_order(num_samples: int, batch_size: int, rank: int, num_ranks: int) -> Se
     batches = [list(numbers[start : start + batch_size]) for start in numbers[::batch_size]]
     batches += [[]] * (-len(batches) % num_ranks)
     return batches[rank::num_ranks]
+
+
+def numbers_of_step(plan: BatchPlan, accumulation: int, step: int) -> list[int]:
+    """The samples of an optimizer step, counted from 1, on all ranks."""
+    epoch, step_of_epoch = divmod(step - 1, -(-len(plan) // accumulation))
+    size = accumulation * plan.num_ranks
+    return list(chain(*plan.batches(epoch)[step_of_epoch * size : (step_of_epoch + 1) * size]))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Iterable
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
-from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import seed_worker
 from trl import SFTTrainer
 
@@ -30,13 +29,13 @@ from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
 from ..model.tiny import is_tiny
 from ..training_args import TrainingArguments, one_line
-from ..vision.encoder import VisionEncoder, backbone_of, without_adapters
-from .callbacks import DrawLoss, ReleaseTower
-from .checkpoints import name_of, remove_older, written_whole
+from ..vision.encoder import VisionEncoder, encoder_for, without_adapters
+from .callbacks import DrawLoss, ReleaseTower, remember_callbacks
+from .checkpoints import damage, name_of, remove_older, written_whole
 from .divergence import StopOnDivergence, refuse_broken_weights
 from .forward import replace_forward
 from .judge import Judge, logged_metrics
-from .loaders import EachOnce, Samples, in_order
+from .loaders import EachOnce, Samples, in_order, numbers_of_step
 from .model_card import write_card
 from .run_record import RunRecord
 
@@ -44,6 +43,8 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
     from transformers import Glm46VProcessor
+
+logger = logging.getLogger(__name__)
 
 
 class GlmOcrTrainer(SFTTrainer):
@@ -63,9 +64,8 @@ class GlmOcrTrainer(SFTTrainer):
         record: what the run was started with; written into every checkpoint.
         padding_free: lay the samples of a batch out as one row. TRL's argument of this name is another thing, which
             it refuses with images. It is off in ``args``, a copy of the given ones, as is ``save_total_limit``.
+        data_name: what the model card says it was trained on.
     """
-
-    data_name: str | None = None
 
     def __init__(
         self,
@@ -81,7 +81,9 @@ class GlmOcrTrainer(SFTTrainer):
         judge: Judge | None = None,
         record: RunRecord | None = None,
         padding_free: bool = True,
+        data_name: str | None = None,
     ) -> None:
+        self.data_name = data_name
         self.encoder, self.sample_lengths, self.sidecar, self.judge = encoder, sample_lengths, sidecar, judge
         self.record, self.checkpoints_kept = record, args.save_total_limit
         self.step_tokens: int | None = None  # label tokens, on all ranks; None where nobody counts
@@ -181,10 +183,7 @@ class GlmOcrTrainer(SFTTrainer):
         """Sources of the samples of the optimizer step that was made last, on all ranks; none where they are not known."""
         if not hasattr(self.train_dataset, "__len__"):
             return []
-        plan, accumulation = self.batch_plan(), self.args.gradient_accumulation_steps
-        epoch, step = divmod(self.state.global_step - 1, -(-len(plan) // accumulation))
-        size = accumulation * plan.num_ranks
-        numbers = chain(*plan.batches(epoch)[step * size : (step + 1) * size])
+        numbers = numbers_of_step(self.batch_plan(), self.args.gradient_accumulation_steps, self.state.global_step)
         return [str(self.train_dataset[number].get("source", number)) for number in numbers]
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
@@ -214,6 +213,26 @@ class GlmOcrTrainer(SFTTrainer):
             self.log(dict(read))
             metrics |= read
         return metrics
+
+    def look_at_result(self) -> None:
+        """See that the model as it is now has a loss on the first training samples; what no step and no evaluation saw."""
+        if hasattr(self.train_dataset, "__len__"):
+            size = min(self.args.per_device_train_batch_size, len(self.train_dataset))
+            batch = self.data_collator(Samples(self.train_dataset).__getitems__(list(range(size))))
+            self.evaluated = []
+            self.model.eval()
+            loss, *_ = self.prediction_step(self.model_wrapped, batch, prediction_loss_only=True)
+            self.divergence.see_result(float(loss), self.state.global_step)
+
+    def _load_best_model(self) -> None:
+        best = Path(str(self.state.best_model_checkpoint))
+        if why := damage(best):
+            logger.warning(
+                "the best checkpoint, %s, is damaged (%s): the result is the model of the last step", best, why
+            )
+            self.state.best_model_checkpoint = None
+            return
+        super()._load_best_model()
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         if self.divergence.verdict:
@@ -261,7 +280,7 @@ class GlmOcrTrainer(SFTTrainer):
             if best_step and (best_step == self.state.global_step or (folder / name_of(best_step)).is_dir()):
                 self.state.best_model_checkpoint = str(folder / name_of(best_step))
             if self.args.should_save:
-                self._remember_callbacks()
+                remember_callbacks(self.state, (*self.callback_handler.callbacks, self.control))
                 self.state.save_to_json(str(staging / STATE_FILE))
                 if self.record:
                     self.record.write(staging)
@@ -269,13 +288,6 @@ class GlmOcrTrainer(SFTTrainer):
             remove_older(target, self.checkpoints_kept, self.state.best_model_checkpoint)
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(target))
-
-    def _remember_callbacks(self) -> None:
-        """Put the state of callbacks that have one into the state of the run, as transformers does when it saves."""
-        for one in (*self.callback_handler.callbacks, self.control):
-            if isinstance(one, ExportableState):
-                name, known = type(one).__name__, self.state.stateful_callbacks
-                known[name] = [*known[name], one.state()] if isinstance(known.get(name), list) else one.state()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As transformers'. Raises Diverged instead of saving weights that are no numbers."""
@@ -344,6 +356,7 @@ def create_trainer(
     sidecar: Sidecar | None = None,
     judge: Judge | None = None,
     record: RunRecord | None = None,
+    data_name: str | None = None,
 ) -> GlmOcrTrainer:
     """A trainer for GLM-OCR.
 
@@ -361,6 +374,7 @@ def create_trainer(
         sidecar: written into every checkpoint.
         judge: reads at every evaluation.
         record: what the run was started with; written into every checkpoint.
+        data_name: what the model card says it was trained on.
     """
     training_args.settle_learning_rate(hasattr(model, "peft_config"), is_tiny(model.config))
     if eval_dataset is None and training_args.eval_strategy != "no":
@@ -375,16 +389,11 @@ def create_trainer(
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processor,
-            encoder=encoder or encoder_for(model, collator),
+            encoder=encoder or encoder_for(model, collator.cache),
             sample_lengths=lengths,
             sidecar=sidecar,
             judge=judge,
             record=record,
             padding_free=training_args.padding_free,
+            data_name=data_name,
         )
-
-
-def encoder_for(model: Any, collator: VLMDataCollator) -> VisionEncoder:
-    """The encoder that fills the collator's cache, and records a gradient where tower or projector are trained."""
-    frozen = not any(parameter.requires_grad for parameter in backbone_of(model).visual.parameters())
-    return VisionEncoder(getattr(collator, "cache", None), frozen)

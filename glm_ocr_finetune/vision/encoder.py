@@ -103,6 +103,12 @@ class VisionEncoder:
                 yield from backbone.get_image_features(these, grids[start:end], return_dict=True).pooler_output
 
 
+def encoder_for(model: Any, cache: VisionCache | None) -> VisionEncoder:
+    """The encoder that fills a cache, and records a gradient where tower or projector are trained."""
+    frozen = not any(parameter.requires_grad for parameter in backbone_of(model).visual.parameters())
+    return VisionEncoder(cache, frozen)
+
+
 def _split(rows: Tensor | None, grids: Tensor, patches_per_row: int) -> Iterator[Tensor]:
     """The rows of each image, patches or tokens, of those of all images."""
     import torch

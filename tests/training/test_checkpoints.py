@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import TrainerCallback
 
 from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
 from glm_ocr_finetune.args import DataArguments
@@ -147,10 +149,6 @@ def test_a_run_that_dies_while_it_saves_leaves_no_half_checkpoint(
 
 
 def test_with_a_limit_of_one_the_checkpoint_of_an_interrupted_run_stays(build_trainer: Any) -> None:
-    import signal
-
-    from transformers import TrainerCallback
-
     class Leave(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step == 4:
@@ -173,3 +171,18 @@ def test_a_checkpoint_at_the_last_step_is_not_trained_on(build_trainer: Any) -> 
     second.train(resume_from_checkpoint=str(Path(first.args.output_dir) / "checkpoint-2"))
     assert second.state.global_step == 2
     assert all(torch.equal(before[name], value) for name, value in second.model.state_dict().items())
+
+
+def test_a_damaged_best_checkpoint_is_not_the_result(build_trainer: Any, heard: Any) -> None:
+    trainer = build_trainer(evaluate=True, learning_rate=5.0)  # the first evaluation is the best
+
+    class Harm(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 5:
+                HARMS["cut"](Path(args.output_dir) / "checkpoint-2" / "model.safetensors")
+
+    trainer.add_callback(Harm())
+    trainer.train()
+    assert trainer.state.global_step == 6
+    assert trainer.state.best_model_checkpoint is None
+    assert "checkpoint-2, is damaged (the weights cannot be read" in heard.text

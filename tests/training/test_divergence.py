@@ -97,3 +97,15 @@ def test_a_command_that_diverges_does_not_succeed(tmp_path: Path, run: Any) -> N
     assert "train.jsonl:" in err.splitlines()[-1]
     assert "best checkpoint" not in err
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_last_step_that_breaks_the_model_is_noticed_without_an_evaluation(
+    line_folder: Path, tmp_path: Path, run: Any
+) -> None:
+    """The weights are finite, and no step comes after the one that moved them."""
+    words = ("train", "--model_name", "tiny-random", "--dataset_name", line_folder, "--output_dir", tmp_path / "out")
+    rate = ("--learning_rate", 1e12, "--lr_scheduler_type", "constant", "--warmup_ratio", 0, "--max_steps", 1)
+    code, _, err = run(*words, *rate, "--eval_strategy", "no", "--report_to", "none", "--save_strategy", "no")
+    assert code == 2
+    assert "training has diverged: the loss is nan after step 1" in err
+    assert not (tmp_path / "out" / "model.safetensors").exists()
