@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORGOTTEN = "mix samples like these into the training data, or train with fewer epochs (--num_train_epochs)"
 LOGGED = {
     "cer": "corpus_cer",
     "mean_cer": "mean_cer",
@@ -152,13 +151,12 @@ def write_summary(summary: Mapping[str, Any], directory: Path) -> Path:
 
 
 def report_verdict(
-    comparison: Comparison, name: str = "", may_stay: bool = False, next_step: str | None = None
+    comparison: Comparison, next_step: str | None = None, name: str = "", may_stay: bool = False
 ) -> None:
     """Say base against tuned plainly, and what to try next; what is not convincing is a warning.
 
     Where the tuned model may stay as it was (the forgetting probe), only a worse one is.
     """
-    forgotten = FORGOTTEN if comparison.verdict == "worse" else None
-    next_step = next_step or (forgotten if may_stay else comparison.next_step)
+    next_step = next_step or (None if may_stay else comparison.next_step)
     line = f"{name}{comparison.finding}" + (f". Next: {next_step}" if next_step else "")
     logger.log(logging.WARNING if next_step else logging.INFO, "%s", line)

@@ -158,7 +158,7 @@ def _conclude_probe(base: Scores, tuned: Scores, name: str) -> dict[str, Any]:
     """What the tuning cost elsewhere, said and returned for the summary."""
     comparison, summary = summarise(base, tuned, [], {"data set": name})
     advice = after_a_probe(comparison, name)
-    report_verdict(comparison, f"forgetting probe {name}: ", may_stay=True, next_step=advice)
+    report_verdict(comparison, advice, f"forgetting probe {name}: ", may_stay=True)
     return summary | {"next_step": advice}
 
 

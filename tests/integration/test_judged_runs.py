@@ -103,7 +103,7 @@ def test_formulas_are_scored_as_such_and_rows_set_aside_are_told(line_folder: Pa
         (["--model", "tiny-random"], "--dataset_name is required"),
         (["--predictions", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--dataset_name", "{lines}", "--split", "tset", "--model", "tiny-random"], "tset"),
-        (["--dataset_name", "{lines}", "--cer_unit", "byte"], "invalid choice: 'byte'"),
+        (["--dataset_name", "{lines}", "--cer_unit", "byte"], "'byte' is not a choice"),
     ],
 )
 def test_evaluate_refuses_in_one_line(line_folder: Path, run: Run, words: list[str], message: str) -> None:

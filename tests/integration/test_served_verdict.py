@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from glm_ocr_finetune.demo import DATA
+from glm_ocr_finetune.training.run_record import read_record
 
 Run = Callable[..., tuple[int, str, str]]
 MODES: dict[str, list[str]] = {
@@ -58,11 +60,19 @@ def test_the_base_of_a_4bit_run_is_read_on_the_weights_that_are_served(runs: dic
     assert readings(runs["4bit"], "tuned") != readings(runs["4bit"], "step-2"), "4-bit weights read otherwise"
 
 
+def cut_off(folder: Path) -> None:
+    """Make a finished run one that was cut off before its end."""
+    record = read_record(folder)
+    assert record is not None
+    replace(record, finished=0).write(folder)
+
+
 def test_a_resumed_run_that_never_read_with_its_base_reads_with_it_now(tmp_path: Path, run: Run) -> None:
     every = ("--save_steps", 1, "--eval_steps", 1, "--learning_rate", 1e-3)
     assert run(*words(tmp_path, *every))[0] == 0
     base, summary = readings(tmp_path, "base"), (tmp_path / "summary.json").read_text("utf-8")
     (tmp_path / "evaluation" / "base.jsonl").unlink()
+    cut_off(tmp_path)
     checkpoint = tmp_path / "checkpoint-1"
     code, _, err = run(*words(tmp_path, *every, "--resume_from_checkpoint", checkpoint))
     assert code == 0, err
@@ -73,6 +83,7 @@ def test_a_resumed_run_that_never_read_with_its_base_reads_with_it_now(tmp_path:
 def test_readings_of_other_samples_are_not_taken_for_those_of_the_base(tmp_path: Path, run: Run) -> None:
     every = ("--save_steps", 1, "--eval_steps", 1)
     assert run(*words(tmp_path, *every, "--eval_samples", 12))[0] == 0
+    cut_off(tmp_path)
     again = ("--resume_from_checkpoint", tmp_path / "checkpoint-1", "--eval_samples", 7)
     code, _, err = run(*words(tmp_path, *every, *again))
     assert code == 0, err

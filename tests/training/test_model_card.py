@@ -84,7 +84,7 @@ def test_readings_of_an_earlier_run_are_not_taken_for_its_own(
 ) -> None:
     folder = shutil.copytree(trained["full"], tmp_path / "again")
     words = ("train", "--model_name", "tiny-random", "--dataset_name", line_folder, "--output_dir", folder, *QUICK)
-    assert run(*words, "--eval_strategy", "no")[0] == 0
+    assert run(*words, "--eval_strategy", "no", "--overwrite_output_dir", "True")[0] == 0
     assert "Not evaluated by reading" in card_of(folder)
 
 
