@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..folders import SET_ASIDE_FILE
 from ..inputs.processor import PixelBudget, set_pixel_budget
 from ..inputs.prompt import PromptRenderer
-from ..readers import list_splits, load_rows
+from ..readers import list_splits, load_rows, local_path
 from .lengths import Fitted, Shapes, fit
 from .measure import Measured, measure
 from .split import joined, split_rows
@@ -118,7 +118,7 @@ def load_splits(
     seen, set_aside = side.survey, side.set_aside()
     if not len(seen.kept):
         raise UserError(_nothing_left(data_args, set_aside))
-    train, held_out, notes = np.arange(len(seen.kept)), np.arange(0), []
+    train, held_out, notes = np.arange(len(seen.kept)), np.arange(0), unused_splits(data_args) if evaluate else []
     if evaluate and data_args.eval_split is None and data_args.eval_split_size > 0:
         train, held_out = split_rows(side.keys(), data_args.eval_split_size, seed)
         if not len(held_out):
@@ -139,6 +139,17 @@ def load_splits(
     if data_args.replay_dataset:
         _mix_in_replay(splits, data_args, renderer, seed)
     return splits
+
+
+def unused_splits(data_args: DataArguments) -> list[str]:
+    """A line on the splits of a local data set that could be evaluated on, where none is named."""
+    if data_args.eval_split is not None or local_path(str(data_args.dataset_name)) is None:
+        return []
+    names = list_splits(str(data_args.dataset_name), data_args.dataset_config, data_args.data_format)
+    others = [name for name in names if name not in data_args.train_split]
+    if not others:
+        return []
+    return [f"the data set also has the split {', '.join(others)}; to evaluate on it: --eval_split {others[-1]}"]
 
 
 def _fit_all(measured: Sequence[Measured], processor: Glm46VProcessor, fitting: Fitting) -> Fitted:

@@ -56,6 +56,16 @@ def test_the_test_split_is_read_first_and_an_eval_split_is_used(processor: Any, 
     assert (texts(splits.train), texts(splits.evaluation)) == (list(WORDS[:6]), list(WORDS[6:9]))
 
 
+def test_a_split_that_is_neither_trained_nor_evaluated_on_is_named(processor: Any, tmp_path: Path) -> None:
+    write_lines(tmp_path, "train", WORDS[:6])
+    write_lines(tmp_path, "test", WORDS[6:9])
+    assert load(processor, tmp_path).notes == [
+        "the data set also has the split test; to evaluate on it: --eval_split test"
+    ]
+    assert load(processor, tmp_path, eval_split="test").notes == []
+    assert load(processor, tmp_path / "train.jsonl").notes == []
+
+
 def test_replay_mixes_other_data_in_by_its_share(processor: Any, tmp_path: Path) -> None:
     write_lines(tmp_path / "own", "train", WORDS[:8])
     write_lines(tmp_path / "other", "train", WORDS[8:])
