@@ -170,7 +170,12 @@ ARGUMENTS = (
     Argument("hub_revision", "str", "branch that is pushed to", needs="hub"),
     Argument("greater_is_better", "bool", "direction of the metric; known for all metrics here", needs="evaluation"),
     Argument("ignore_data_skip", "bool", "a resumed run begins its epoch anew", needs="resuming"),
-    Argument("restore_callback_states_from_checkpoint", "bool", "early stopping remembers", needs="resuming"),
+    Argument(
+        "restore_callback_states_from_checkpoint",
+        "bool",
+        "early stopping counts from the log, which every checkpoint has; what else would be restored ends the run",
+        only=(False,),
+    ),
     Argument("full_determinism", "bool", "deterministic kernels; slower"),
     Argument("seed", "int", "seed of everything", within=NOT_NEGATIVE),
     Argument("data_seed", "int", "seed of the order and the split; --seed when left out", within=NOT_NEGATIVE),

@@ -34,7 +34,7 @@ from .training.callbacks import SaveOnSignal
 from .training.checkpoints import name_of
 from .training.judge import Judge, check_metric
 from .training.model_card import write_card
-from .training.output_folder import compare, finish, is_finished, open_folder, says_what_is_saved, take_over
+from .training.output_folder import compare, finish, held, is_finished, open_folder, says_what_is_saved, take_over
 from .training.processes import refuse_one_process_for_many_gpus, settle_shared_weights
 from .training.run_record import arguments_with_effect, record_run, refuse_other_data
 from .training.sidecar import describe
@@ -80,6 +80,13 @@ def train(
         dry_run(model_args, data_args, training_args)
         return None
     check_writable(training_args.output_dir)
+    with held(Path(training_args.output_dir)):
+        train_in_folder(model_args, data_args, training_args)
+    return Path(training_args.output_dir)
+
+
+def train_in_folder(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
+    """Begin or continue the run of the output folder; nothing is left to do where it is finished."""
     checkpoint = open_folder(training_args, model_args.model_name)
     arguments = arguments_with_effect(model_args, data_args, training_args)
     earlier = compare(arguments, training_args, checkpoint)
@@ -108,12 +115,11 @@ def train(
         data_args.dataset_name,
     )
     if checkpoint and is_finished(trainer):
-        return Path(training_args.output_dir)
+        return
     probe = build_probe(data_args, collator.renderer, training_args, encoder)
     with says_what_is_saved(Path(training_args.output_dir)):
         tune(trainer, probe, checkpoint, model_args, data_args)
         finish(trainer)
-    return Path(training_args.output_dir)
 
 
 def build(
@@ -280,7 +286,7 @@ def run(trainer: GlmOcrTrainer, checkpoint: Path | None) -> None:
 
     Raises:
         Interrupted: a signal ended it early, after a checkpoint was saved.
-        Diverged: the loss, the gradient or the weights are no numbers any more.
+        Diverged: the loss, the gradient or the weights are not finite any more.
     """
     on_signal = SaveOnSignal()
     trainer.add_callback(on_signal)

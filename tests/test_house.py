@@ -38,7 +38,6 @@ WITHOUT_A_FILE = {
     "report/*": "by what they make, files and the page: report/test_report_*.py",
     "training/cache_choice": "invariant/test_no_work_twice.py",
     "training/forward": "invariant/test_no_work_twice.py",
-    "training/trainer": "invariant/test_training.py",
     "training/verdict": "integration/test_judged_runs.py",
 }
 

@@ -37,6 +37,8 @@ def show(model: Any, splits: Splits, collator: VLMDataCollator, training_args: T
     size = min(training_args.per_device_train_batch_size, len(splits.train))
     batch = collator([splits.train[index] for index in range(size)])
     show_batch(out, batch, collator, training_args.padding_free)
+    if not bool((batch["labels"] != IGNORED).any()):
+        raise UserError("no image of the first batch can be read; each is named above")
     if not bool((batch["labels"] != IGNORED).any(dim=1).all()):
         raise UserError("a sample of the first batch has no trained token; its label is empty after cleaning")
     out.print("dry run finished: the first batch is fine; nothing was trained or written")

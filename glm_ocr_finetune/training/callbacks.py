@@ -126,6 +126,12 @@ class DrawLoss(TrainerCallback):
         self._draw(args, state)
 
 
+def evaluations_since_best(state: TrainerState) -> int:
+    """How many evaluations there were after the best one; from the log, which a resumed run has too."""
+    best = state.best_global_step or 0
+    return sum("eval_loss" in row and row["step"] > best for row in state.log_history)
+
+
 def remember_callbacks(state: TrainerState, callbacks: Iterable[Any]) -> None:
     """Put the state of callbacks that have one into the state of the run, as transformers does when it saves."""
     known = state.stateful_callbacks

@@ -40,13 +40,17 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("checkpoint-*") if step_of(path) >= 0 and path.is_dir()), key=step_of)
 
 
-def damage(checkpoint: Path) -> str | None:
+def damage(checkpoint: Path, to_resume: bool = True) -> str | None:
     """Why a run cannot continue from a checkpoint as if nothing had happened; None when it can.
 
     Files are there and not cut off: of tensors the header and the length are looked at, of states the directory of
     the archive, which lies at its end.
+
+    Args:
+        to_resume: look at optimizer, schedule and random states too, which ``--save_only_model True`` leaves out.
     """
-    return _damaged_state(checkpoint) or _damaged_weights(checkpoint) or _damaged_archives(checkpoint)
+    archives = _damaged_archives(checkpoint) if to_resume else None
+    return _damaged_state(checkpoint) or _damaged_weights(checkpoint) or archives
 
 
 def _damaged_state(checkpoint: Path) -> str | None:
@@ -172,7 +176,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_older(saved: Path, limit: int | None, best: str | None) -> None:
+def remove_older(saved: Path, limit: int | None, best: str | None, to_resume: bool = True) -> None:
     """Keep at most ``limit`` whole checkpoints, among them the one just saved and the best.
 
     Those of later steps than the one just saved belong to a continuation that was given up; they go first.
@@ -182,7 +186,7 @@ def remove_older(saved: Path, limit: int | None, best: str | None) -> None:
             shutil.rmtree(path, ignore_errors=True)
     if not limit or limit < 0:
         return
-    whole = [path for path in checkpoints_in(saved.parent) if not damage(path)]
+    whole = [path for path in checkpoints_in(saved.parent) if not damage(path, to_resume)]
     kept = {saved.name} | ({Path(best).name} if best else set())
     spare = [path for path in whole if path.name not in kept]
     for path in spare[: max(len(whole) - max(limit, len(kept)), 0)]:

@@ -1,4 +1,4 @@
-"""What a run does when its loss or its gradient is no number any more: it stops, and none of it is kept as a result."""
+"""What a run does when its loss or its gradient is not finite any more: it stops, and none of it is kept as a result."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class StopOnDivergence(TrainerCallback):
         return self._gradient_is_finite
 
     def see_evaluation(self, loss: float, step: int, control: TrainerControl) -> None:
-        """Look at an evaluation loss; one that is no number ends the run at once."""
+        """Look at an evaluation loss; one that is not finite ends the run at once."""
         if not math.isfinite(loss):
             self.verdict = f"the evaluation loss is {loss} at step {step}"
             _stop(control)
@@ -74,11 +74,12 @@ class StopOnDivergence(TrainerCallback):
         self._in_a_row += 1
         what = " and ".join(name for name, one in zip(("loss", "gradient"), broken, strict=True) if one)
         if state.is_world_process_zero:
-            logger.warning("step %d: the %s is no number, so the weights stay as they are", state.global_step, what)
+            kept = "; the weights stay as they are" if broken[1] else ""
+            logger.warning("step %d: the %s is not finite%s", state.global_step, what, kept)
         if self._in_a_row >= STEPS:
             rows = listed(self.rows())
             self.verdict = (
-                f"the {what} is no number for {STEPS} steps in a row, up to step {state.global_step} ({rows})"
+                f"the {what} is not finite for {STEPS} steps in a row, up to step {state.global_step} ({rows})"
             )
         if self.verdict:
             _stop(control)
@@ -110,11 +111,10 @@ def listed(rows: Sequence[str]) -> str:
 
 
 def refuse_broken_weights(model: nn.Module, step: int) -> None:
-    """Raise Diverged, on all ranks alike, when a weight that is trained is no finite number."""
+    """Raise Diverged, on all ranks alike, when a trained weight is not finite."""
     local = (getattr(p, "to_local", lambda p=p: p)() for p in model.parameters() if p.requires_grad)
     broken = any(not bool(torch.isfinite(value).all()) for value in local)
     if any(greatest(int(broken))):
         raise Diverged(
-            f"training has diverged: the weights are no finite numbers after step {step}; they are not saved; "
-            "lower --learning_rate"
+            f"training has diverged: the weights are not finite after step {step}; they are not saved; lower --learning_rate"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -40,6 +41,31 @@ def results_in(folder: Path) -> list[str]:
     """Names of what a run has made in a folder: checkpoints and weights."""
     weights = sorted(path.name for path in folder.glob("*.safetensors"))
     return [path.name for path in checkpoints_in(folder)] + weights
+
+
+@contextlib.contextmanager
+def held(output: Path) -> Iterator[None]:
+    """Keep other runs out of a folder while one is at work there, where the file system has locks.
+
+    Raises:
+        UserError: another run is at work there.
+    """
+    if os.name == "nt" or not is_main_process():
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(output, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another run is at work in --output_dir {output}; give another folder") from error
+        except OSError as error:  # NFS locks no folder
+            logger.debug("%s cannot be locked: %s", output, error)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def open_folder(training_args: TrainingArguments, model_name: str) -> Path | None:

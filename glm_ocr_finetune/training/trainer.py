@@ -30,7 +30,7 @@ from ..model.parts import keep_trained_in_fp32
 from ..model.tiny import is_tiny
 from ..training_args import TrainingArguments, one_line
 from ..vision.encoder import VisionEncoder, encoder_for, without_adapters
-from .callbacks import DrawLoss, ReleaseTower, remember_callbacks
+from .callbacks import DrawLoss, ReleaseTower, evaluations_since_best, remember_callbacks
 from .checkpoints import damage, name_of, remove_older, written_whole
 from .divergence import StopOnDivergence, refuse_broken_weights
 from .forward import replace_forward
@@ -88,6 +88,7 @@ class GlmOcrTrainer(SFTTrainer):
         self.record, self.checkpoints_kept = record, args.save_total_limit
         self.step_tokens: int | None = None  # label tokens, on all ranks; None where nobody counts
         self.tokens_of_epoch: int | None = None
+        self.evaluated: list[tuple[float, int]] = []  # mean loss and label tokens of each batch of an evaluation
         self.divergence = StopOnDivergence(self.rows_of_step)
         super().__init__(
             model=model,
@@ -164,7 +165,7 @@ class GlmOcrTrainer(SFTTrainer):
         return batches, tokens
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """As TRL's; a loss that is no number is noticed."""
+        """As TRL's; a loss that is not finite is noticed."""
         loss: torch.Tensor = super().training_step(*args, **kwargs)
         self.divergence.see_loss(loss)
         return loss
@@ -188,7 +189,7 @@ class GlmOcrTrainer(SFTTrainer):
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
         """As transformers', but the loss is the mean over the label tokens of all samples, on all ranks."""
-        self.evaluated: list[tuple[float, int]] = []
+        self.evaluated = []
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         everybodys = gather_object(self.evaluated)
         tokens = sum(count for _, count in everybodys)
@@ -206,7 +207,7 @@ class GlmOcrTrainer(SFTTrainer):
         """The evaluation loss and, with a judge, what reading gives: ``eval_cer``, ``eval_wer``, ``eval_stop_rate``, ..."""
         prefix = kwargs.get("metric_key_prefix", "eval")
         metrics: dict[str, float] = super().evaluate(*args, **kwargs)
-        self.divergence.see_evaluation(metrics[f"{prefix}_loss"], self.state.global_step, self.control)
+        self.divergence.see_evaluation(metrics.get(f"{prefix}_loss", 0.0), self.state.global_step, self.control)
         if self.judge and not self.divergence.verdict:
             scores = self.judge.read(self.accelerator.unwrap_model(self.model), f"step-{self.state.global_step}")
             read = logged_metrics(scores, prefix)
@@ -226,7 +227,7 @@ class GlmOcrTrainer(SFTTrainer):
 
     def _load_best_model(self) -> None:
         best = Path(str(self.state.best_model_checkpoint))
-        if why := damage(best):
+        if why := damage(best, to_resume=False):
             logger.warning(
                 "the best checkpoint, %s, is damaged (%s): the result is the model of the last step", best, why
             )
@@ -241,14 +242,9 @@ class GlmOcrTrainer(SFTTrainer):
         if is_best and self.args.load_best_model_at_end:
             self.control.should_save = True  # when it happens, not at the next multiple of save_steps
         patience = self.args.early_stopping_patience
-        if not is_best and patience is not None and self.evaluations_since_best() >= patience:
+        if not is_best and patience is not None and evaluations_since_best(self.state) >= patience:
             self.control.should_training_stop = True
         return is_best
-
-    def evaluations_since_best(self) -> int:
-        """How many evaluations there were after the best one; from the log, which a resumed run has too."""
-        best = self.state.best_global_step or 0
-        return sum("eval_loss" in row and row["step"] > best for row in self.state.log_history)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         if self.state.global_step >= self.state.max_steps:  # of a checkpoint: transformers would make one step more
@@ -285,12 +281,13 @@ class GlmOcrTrainer(SFTTrainer):
                 if self.record:
                     self.record.write(staging)
         if self.args.should_save:
-            remove_older(target, self.checkpoints_kept, self.state.best_model_checkpoint)
+            best = self.state.best_model_checkpoint
+            remove_older(target, self.checkpoints_kept, best, to_resume=not self.args.save_only_model)
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(target))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As transformers'. Raises Diverged instead of saving weights that are no numbers."""
+        """As transformers'. Raises Diverged instead of saving weights that are not finite."""
         refuse_broken_weights(self.model, self.state.global_step)
         super().save_model(output_dir, _internal_call)
 

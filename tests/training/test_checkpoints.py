@@ -186,3 +186,12 @@ def test_a_damaged_best_checkpoint_is_not_the_result(build_trainer: Any, heard: 
     assert trainer.state.global_step == 6
     assert trainer.state.best_model_checkpoint is None
     assert "checkpoint-2, is damaged (the weights cannot be read" in heard.text
+
+
+def test_checkpoints_without_an_optimizer_count_and_are_not_resumed_from(build_trainer: Any) -> None:
+    trainer = build_trainer(save_steps=1, save_total_limit=2, save_only_model=True, max_steps=4)
+    trainer.train()
+    folder = Path(trainer.args.output_dir)
+    assert [path.name for path in checkpoints_in(folder)] == ["checkpoint-3", "checkpoint-4"]
+    with pytest.raises(UserError, match="checkpoint-4 is damaged: optimizer.pt is missing"):
+        find_checkpoint("True", folder)

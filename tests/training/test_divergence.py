@@ -44,7 +44,7 @@ def test_three_steps_in_a_row_end_the_run_and_name_the_rows(build_trainer: Any) 
     trainer.add_callback(Poison(trainer, {2, 3, 4, 5}))
     trainer.train()
     assert (trainer.state.global_step, STEPS) == (4, 3)
-    with pytest.raises(Diverged, match="gradient is no number for 3 steps in a row, up to step 4") as stopped:
+    with pytest.raises(Diverged, match="gradient is not finite for 3 steps in a row, up to step 4") as stopped:
         trainer.divergence.raise_if_diverged(1e-3)
     second_epoch = trainer.batch_plan().batches(1)[0]  # three steps an epoch
     assert all(f"manifest.jsonl:{number + 1}" in str(stopped.value) for number in second_epoch)
@@ -57,7 +57,7 @@ def test_weights_that_are_no_numbers_are_never_saved(build_trainer: Any, tmp_pat
     parameter = next(p for p in trainer.model.parameters() if p.requires_grad)
     with torch.no_grad():
         parameter.view(-1)[7] = math.inf
-    with pytest.raises(Diverged, match="weights are no finite numbers"):
+    with pytest.raises(Diverged, match="weights are not finite"):
         trainer.save_model(str(tmp_path / "saved"))
     assert not (tmp_path / "saved").exists()
 

@@ -10,7 +10,7 @@ import pytest
 
 from glm_ocr_finetune import TrainingArguments
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.training.output_folder import open_folder, take_over
+from glm_ocr_finetune.training.output_folder import held, open_folder, take_over
 from glm_ocr_finetune.training.run_record import RunRecord, read_record
 
 NEW = RunRecord("new", {}, 1, "model", {"training": "data"}, 12)
@@ -144,3 +144,11 @@ def test_what_is_restored_is_what_trains(tmp_path: Path, line_folder: Path, run:
     assert read_record(tmp_path / "checkpoint-2").arguments["learning_rate"] == 1e-3  # type: ignore[union-attr]
     code, _, err = run(*words, "--max_steps", 3, "--max_samples", 11, "--resume_from_checkpoint", "True")
     assert (code, "the training data differ from those of" in err) == (2, True)
+
+
+def test_two_runs_at_the_same_time_do_not_share_a_folder(tmp_path: Path, line_folder: Path, run: Any) -> None:
+    words = (*WORDS, "--dataset_name", line_folder, "--output_dir", tmp_path, "--max_steps", 1, "--eval_strategy", "no")
+    with held(tmp_path):
+        code, _, err = run(*words)
+    assert (code, "another run is at work in" in err) == (2, True)
+    assert run(*words)[0] == 0
