@@ -72,7 +72,7 @@ def _files_by_tensor(model_name: str, prefix: str) -> dict[str, str]:
             names: list[str] = handle.keys()
         return {name: single for name in names if name.startswith(prefix)}
     if index := find(SAFE_WEIGHTS_INDEX_NAME):
-        weight_map: dict[str, str] = json.loads(Path(index).read_text())["weight_map"]
+        weight_map: dict[str, str] = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
         wanted = {name: file for name, file in weight_map.items() if name.startswith(prefix)}
         return {name: str(find(file)) for name, file in wanted.items()}
     return {}
