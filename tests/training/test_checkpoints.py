@@ -174,18 +174,19 @@ def test_a_checkpoint_at_the_last_step_is_not_trained_on(build_trainer: Any) -> 
 
 
 def test_a_damaged_best_checkpoint_is_not_the_result(build_trainer: Any, heard: Any) -> None:
-    trainer = build_trainer(evaluate=True, learning_rate=5.0)  # the first evaluation is the best
+    trainer, harmed = build_trainer(evaluate=True), []
 
     class Harm(TrainerCallback):
-        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step == 5:
-                HARMS["cut"](Path(args.output_dir) / "checkpoint-2" / "model.safetensors")
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 6:
+                harmed.append(Path(state.best_model_checkpoint))
+                HARMS["cut"](harmed[0] / "model.safetensors")
 
     trainer.add_callback(Harm())
     trainer.train()
     assert trainer.state.global_step == 6
     assert trainer.state.best_model_checkpoint is None
-    assert "checkpoint-2, is damaged (the weights cannot be read" in heard.text
+    assert f"{harmed[0].name}, is damaged (the weights cannot be read" in heard.text
 
 
 def test_checkpoints_without_an_optimizer_count_and_are_not_resumed_from(build_trainer: Any) -> None:
