@@ -73,6 +73,9 @@ FORMATS: dict[str, Finder] = {
 _LOOKED_INTO = 20
 """Folders of a folder that are looked into for a message."""
 
+_OTHER_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".pdf", ".xml", ".hocr", ".html")
+"""What a file is called and no hub data set, besides the suffixes of tables."""
+
 _LAYOUTS = (
     "metadata.csv or metadata.jsonl with a file_name column, manifest.jsonl, train/test files or folders of "
     "these, *.parquet, *.arrow, *.jsonl, *.json, *.csv, *.tsv, a save_to_disk folder, PAGE XML, ALTO, hOCR, METS or "
@@ -128,7 +131,7 @@ def local_path(name: str, flag: str = "dataset_name") -> Path | None:
     path = Path(os.path.abspath(os.path.expanduser(name)))
     if path.exists():
         return path
-    if not name.lower().endswith(SUFFIXES) and is_hub_id(name):
+    if not name.lower().endswith((*SUFFIXES, *_OTHER_SUFFIXES)) and is_hub_id(name):
         return None
     here = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, here, n=1)

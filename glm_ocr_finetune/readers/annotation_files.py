@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .columns import is_known_column
-from .encodings import decoded
+from .encodings import decoded, read_head
 from .json_files import IMAGE_NAME, parse_json, write_json
 from .outlined import AnnotatedPage, Outlined, box, flat_polygon, read_annotated
 from .rows import ReadOptions, file_state
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _FOLDERS = ("annotations", "json", "key", "entities", "labels")
+_LOOKED_AT = 20
+"""Files of a folder that are looked at to know their shape: the first ones may be damaged."""
+_LARGEST = 64 << 20
+"""Bytes of the largest file that may annotate a single image."""
 _CORNERS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
 
 
@@ -37,7 +41,7 @@ def annotation_splits(path: Path, root: Path, options: ReadOptions) -> dict[str,
     files = [path] if path.is_file() else _files_in(path)
     if not files or files[0].suffix.lower() != ".json":
         return None
-    shape = _shape_of(files[0], options)
+    shape = next((shape for file in files[:_LOOKED_AT] if (shape := _shape_of(file, options))), None)
     return {"train": partial(_read, files, shape, root, options)} if shape else None
 
 
@@ -52,6 +56,8 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _shape_of(file: Path, options: ReadOptions) -> _Shape | None:
+    if file.stat().st_size > _LARGEST or not read_head(file).lstrip("\ufeff \t\n").startswith("{"):
+        return None
     try:
         value = _value(file)
     except ValueError:

@@ -24,13 +24,14 @@ _BOX = re.compile(_NUMBER * 4 + r'\s*(".*")\s*')
 _SCRIPTS = re.compile(r"(Latin|Arabic|Chinese|Japanese|Korean|Bangla|Hindi|Symbols|Mixed|None),(.*)")
 """The script that the multi-lingual ICDAR sets name before the text."""
 _FOLDERS = ("box", "boxes", "gt", "labels", "annotations")
+_LOOKED_AT = 20
 _PREFIX = re.compile(r"(?i)^gt_")
 
 
 def box_text_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
     """The one split ``train`` of a folder of such files (or of its folder ``box``), or of one file; or None."""
     files = [path] if path.suffix.lower() == ".txt" and path.is_file() else _files_in(path)
-    if not files or not _is_boxes(files[0]):
+    if not _are_boxes(files):
         return None
     roots = (root, root.parent) if root.name in _FOLDERS else (root,)
     return {"train": partial(_read, files, root, roots, options)}
@@ -40,14 +41,15 @@ def _files_in(folder: Path) -> list[Path]:
     for place in (folder, *(folder / name for name in _FOLDERS)):
         names = sorted(os.listdir(place)) if place.is_dir() else []
         files = [place / name for name in names if name.lower().endswith(".txt") and name[0] != "."]
-        if files and _is_boxes(files[0]):
+        if _are_boxes(files):
             return files
     return []
 
 
-def _is_boxes(file: Path) -> bool:
-    """Whether the first lines of a file, if there are any, are all boxes with texts."""
-    lines = _lines(file)[:20]
+def _are_boxes(files: list[Path]) -> bool:
+    """Whether the first lines of the first file that is not empty are all boxes with texts."""
+    first = next((file for file in files[:_LOOKED_AT] if file.stat().st_size), None)
+    lines = _lines(first)[:_LOOKED_AT] if first else []
     return bool(lines) and all(_QUADRILATERAL.fullmatch(line) or _BOX.fullmatch(line) for line in lines)
 
 

@@ -26,7 +26,7 @@ def read_image(value: Any, base: str, finder: ImageFinder) -> tuple[Image | None
             return None, Found(problem="several_images", detail=f"{len(value)} images")
         value = value[0] if value else None
     if isinstance(value, dict):
-        data, value = value.get("bytes"), value.get("path")
+        data, value = value.get("bytes"), value.get("path") or value.get("url")
         if data:
             return _embedded(data, value)
     if isinstance(value, bytes | bytearray) or _is_pixels(value) or (isinstance(value, str) and _is_base64(value)):

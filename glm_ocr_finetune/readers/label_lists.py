@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 _BLANK_BETWEEN = re.compile(r"(?i)(?P<image>\S+\.(?:png|jpe?g|tiff?|webp|bmp|gif))[ ]+(?P<text>.*)")
 _BOXES = re.compile(r"""\s*\[\s*\{\s*["'](transcription|points|difficult|key_cls)""")
+_MOST_LISTS = 200
+"""A folder of more texts is one of transcriptions, and they are not all opened to find that out."""
 _NO_LABELS = ("filestate.txt",)
 """PPOCRLabel's list of pages that were looked at: ``C:\\page.jpg<TAB>1``."""
 
@@ -48,8 +50,9 @@ def _lists_in(folder: Path) -> list[Path]:
     """The lists of a folder; a text beside its image is none, and is not opened."""
     names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
     images = {Path(name).stem for name in names if IMAGE_NAME.fullmatch(name)}
-    texts = (name for name in names if name.lower().endswith(".txt") and name.split(".")[0] not in images)
-    return [folder / name for name in texts if name[0] != "." and (folder / name).is_file() and _mark(folder / name)]
+    texts = [name for name in names if name.lower().endswith(".txt") and name.split(".")[0] not in images]
+    files = [folder / name for name in texts if name[0] != "."] if len(texts) <= _MOST_LISTS else []
+    return [file for file in files if file.is_file() and _mark(file)]
 
 
 def _one_kind(files: list[Path]) -> list[Path]:

@@ -34,6 +34,9 @@ _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")
 _WHOLE_SETS = ("metadata", "manifest", "sharegpt")
 """Stems of files that hold a whole data set; the first present is read and other tables beside it are not."""
 
+_MOST_LISTS = 200
+"""Texts in a folder of transcriptions are more, and are not all opened to see whether one is a table."""
+
 _NOT_TABLES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 
 
@@ -83,11 +86,12 @@ def _tables_in(folder: Path) -> list[Path]:
     """The tables of a folder; those in ``.txt`` files only where there is no other."""
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     images = {os.path.splitext(name)[0] for name in names if IMAGE_NAME.fullmatch(name)}
-    files = [folder / name for name in names if name not in _NOT_TABLES and not name.startswith(".")]
+    files = [folder / name for name in names if name not in _NOT_TABLES and not name.startswith((".", "~$"))]
     tables = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
     lists = [file for file in tables if file.suffix.lower() == ".txt"]
     others = [file for file in tables if file not in lists]
-    return others or [file for file in lists if file.name.split(".")[0] not in images and _is_table(file)]
+    lists = [file for file in lists if file.name.split(".")[0] not in images]
+    return others or [file for file in lists if len(lists) <= _MOST_LISTS and _is_table(file)]
 
 
 def _is_table(file: Path) -> bool:

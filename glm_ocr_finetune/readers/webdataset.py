@@ -46,7 +46,7 @@ def webdataset_splits(path: Path, root: Path, options: ReadOptions) -> dict[str,
         return {"train": partial(_read, [path], root, options)} if _is_tar(path) else None
     splits: dict[str, list[Path]] = {}
     for file in sorted(path.iterdir()) if path.is_dir() else []:
-        if file.is_file() and _is_tar(file):
+        if _is_tar(file) and file.is_file():
             splits.setdefault(split_of(file) or "train", []).append(file)
     return {split: partial(_read, files, root, options) for split, files in splits.items()} or None
 

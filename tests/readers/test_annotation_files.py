@@ -113,3 +113,21 @@ def test_an_empty_page_among_boxes(tmp_path: Path) -> None:
         picture(tmp_path / f"{stem}.jpg")
         write(tmp_path / f"{stem}.txt", text)
     assert texts(tmp_path)[2:] == ["empty_page", "invalid_text"]
+
+
+def test_the_first_file_may_be_damaged_or_empty(tmp_path: Path) -> None:
+    for stem in "abc":
+        picture(tmp_path / "forms" / f"{stem}.png")
+        picture(tmp_path / "lines" / f"{stem}.png")
+    write(tmp_path / "forms" / "a.json", form(ENTRY)[:-1])
+    write(tmp_path / "forms" / "b.json", form(ENTRY))
+    write(tmp_path / "lines" / "a.txt", "")
+    write(tmp_path / "lines" / "b.txt", SROIE)
+    assert texts(tmp_path / "forms") == ["invalid_record", "NAME:"]
+    assert texts(tmp_path / "lines") == ["empty_page", "TOTAL, PAID,", "1.50"]
+
+
+def test_a_list_in_json_is_no_annotation_of_one_image(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    write(tmp_path / "a.json", json.dumps([{"image": "a.png", "text": "amber"}]))
+    assert texts(tmp_path / "a.json") == ["amber"]

@@ -103,3 +103,12 @@ def test_boxes_are_read_before_the_lines_cut_from_them(folder: Path, caplog: pyt
         assert texts(folder) == ["amber"]
     assert "not the lists of cut lines: rec_gt.txt" in caplog.text
     assert "read as: PaddleOCR boxes with texts, 1 row" in caplog.text
+
+
+def test_many_texts_are_transcriptions_and_not_opened_as_lists(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from glm_ocr_finetune.readers import label_lists
+
+    for number in range(300):
+        write(folder / "images" / f"{number}.txt", "amber")
+    monkeypatch.setattr(label_lists, "_mark", lambda file: pytest.fail(f"{file} was opened"))
+    assert texts(folder / "images").count("amber") == 4

@@ -447,7 +447,9 @@ def test_images_alone_are_not_a_data_set(folder: Path) -> None:
         load_rows(str(folder), split="train")
 
 
-@pytest.mark.parametrize("name", ["nowhere/at/all", "./nowhere", "rows.jsonl", "~/nowhere-at-all/x"])
+@pytest.mark.parametrize(
+    "name", ["nowhere/at/all", "./nowhere", "rows.jsonl", "set.zip", "a.tar", "~/nowhere-at-all/x"]
+)
 def test_no_such_path(name: str) -> None:
     with pytest.raises(UserError, match=f"no file or folder '{name}'"):
         load_rows(name, split="train")

@@ -203,6 +203,7 @@ def test_files_that_operating_systems_leave(folder: Path) -> None:
     write(folder / ".DS_Store", b"\x00")
     write(folder / "Thumbs.db", b"\xd0\xcf")
     write(folder / "desktop.ini", "[x]")
+    write(folder / "~$train.xlsx", b"\x05lock")
     assert texts(folder) == ["a"]
 
 
