@@ -97,8 +97,10 @@ class VisionEncoder:
         if backbone.visual.device != patches.device:
             backbone.visual.to(patches.device)
         counts = grids.prod(-1).tolist()
+        # a matrix product on a CPU rounds by its size and threads: kept features must not tell who was encoded beside
+        alone = self.cache is not None and patches.device.type == "cpu"
         with torch.no_grad() if self.frozen else contextlib.nullcontext():
-            for start, end in _runs(counts, PATCHES_AT_A_TIME):
+            for start, end in _runs(counts, 1 if alone else PATCHES_AT_A_TIME):
                 these = patches[sum(counts[:start]) : sum(counts[:end])]
                 yield from backbone.get_image_features(these, grids[start:end], return_dict=True).pooler_output
 

@@ -57,6 +57,24 @@ def test_a_few_images_at_a_time_give_the_same(model: Any, monkeypatch: pytest.Mo
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_features_that_are_kept_do_not_tell_who_was_encoded_beside(model: Any, threads: int) -> None:
+    """A run that goes on with an empty cache meets the images in other company, and has to find the same bits."""
+    renderer = PromptRenderer(load_processor(model.name_or_path))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        together = VisionEncoder(VisionCache("k", MemoryStore(1 << 20)))
+        found = together.features(model.model, batch_of(model, together.cache))
+        for width, expected in zip((140, 280, 196), found, strict=True):
+            alone = VisionEncoder(VisionCache("k", MemoryStore(1 << 20)))
+            pixels = [read_pixels(draw_line(str(width), (width, 56)), renderer, alone.cache)]
+            ids = [renderer.prompt_ids("Read:", pixels[0].num_tokens)]
+            assert torch.equal(alone.features(model.model, stack_inputs(ids, pixels, renderer, "right"))[0], expected)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_an_image_is_encoded_once_and_then_found(model: Any) -> None:
     cache = VisionCache("tower", MemoryStore(float("inf")))
     encoder = VisionEncoder(cache)
