@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .args import DataArguments, ModelArguments, Range, TrainingDefaults, default_of
+from .args import DataArguments, ModelArguments, TrainingDefaults
 from .argument_checks import check_range, refuse
+from .argument_fields import Range, default_of
 from .errors import UserError
 from .near_misses import suggestion
 from .sft_arguments import ARGUMENTS

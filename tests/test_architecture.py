@@ -30,6 +30,7 @@ LAYERS = (
     {"argument_checks"},
     {"sft_arguments", "near_misses"},
     {"args"},
+    {"argument_fields"},
     {"charts", "folders", "network", "ranks"},
     {"errors"},
 )
