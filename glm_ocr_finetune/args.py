@@ -342,7 +342,9 @@ class InferenceArguments(PromptArguments, ReaderArguments):
         "--regions with the texts in them.",
         choices=OUTPUT_FORMATS,
     )
-    shard: str | None = arg(None, "k/n: read only the k-th of every n images, for n processes with one --output_dir.")
+    shard: str | None = arg(
+        None, "Read only the k-th of every n images, given as k/n, for n processes with one --output_dir."
+    )
     retry_failed: bool = arg(False, "Read again what could not be read before.")
     server: list[str] = field(
         default_factory=list,

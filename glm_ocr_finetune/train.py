@@ -136,7 +136,7 @@ def build(
 
 
 def dry_run(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
-    """Build everything and show it; nothing is trained or written."""
+    """Build everything and show it; nothing is trained, and only a picture of some samples is written."""
     from .planning.dry_run import show
 
     model, _, splits, collator = build(model_args, data_args, training_args)
