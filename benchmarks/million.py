@@ -90,7 +90,7 @@ def make_tar(folder: Path, rows: int) -> None:
                     member = tarfile.TarInfo(f"{row:07d}.{suffix}")
                     member.size = len(data)
                     archive.addfile(member, io.BytesIO(data))
-            archive.members = []
+            archive.members = []  # type: ignore[attr-defined]
 
 
 def child(argv: list[str], sample_every: int) -> None:

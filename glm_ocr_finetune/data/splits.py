@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import Glm46VProcessor
 
+    from .stream import Stream
+
 Fitting = Callable[[Shapes, PixelBudget], Fitted]
 
 
@@ -39,6 +41,8 @@ class Splits:
         train_tokens, evaluation_tokens: sequence length of each sample, int32.
         train_image_tokens, evaluation_image_tokens: how many of them are image tokens, int32.
         fitted: the pixel budget and the longest sequence that all of them are under.
+        stream: what is trained on with ``--streaming True``; ``train`` is then the part of its head that is not
+            evaluated on.
     """
 
     train: Dataset
@@ -50,6 +54,7 @@ class Splits:
     fitted: Fitted
     set_aside: list[SetAside] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    stream: Stream | None = None
 
     def set_aside_by_reason(self) -> dict[str, int]:
         return dict(Counter(row.reason for row in self.set_aside).most_common())
@@ -110,14 +115,14 @@ def load_splits(
     names = [data_args.train_split, *([data_args.eval_split] if evaluate and data_args.eval_split else [])]
     tables = [_rows(data_args, name) for name in names]
     measured = [measure(rows, renderer, data_args.default_prompt) for rows in tables]
-    fitted = _fit_all(measured, renderer.processor, fitting or partial(fit, max_length=max_length))
+    fitted = fit_all(measured, renderer.processor, fitting or partial(fit, max_length=max_length))
     side, *others = (
-        Side(_with_measures(rows, one), one, survey(one, fitted.budget, fitted.max_length), data_args.default_prompt)
+        Side(with_measures(rows, one), one, survey(one, fitted.budget, fitted.max_length), data_args.default_prompt)
         for rows, one in zip(tables, measured, strict=True)
     )
     seen, set_aside = side.survey, side.set_aside()
     if not len(seen.kept):
-        raise UserError(_nothing_left(data_args, set_aside))
+        raise UserError(nothing_left(data_args, set_aside))
     train, held_out, notes = np.arange(len(seen.kept)), np.arange(0), unused_splits(data_args) if evaluate else []
     if evaluate and data_args.eval_split is None and data_args.eval_split_size > 0:
         train, held_out = split_rows(side.keys(), data_args.eval_split_size, seed)
@@ -152,7 +157,7 @@ def unused_splits(data_args: DataArguments) -> list[str]:
     return [f"the data set also has the split {', '.join(others)}; to evaluate on it: --eval_split {others[-1]}"]
 
 
-def _fit_all(measured: Sequence[Measured], processor: Glm46VProcessor, fitting: Fitting) -> Fitted:
+def fit_all(measured: Sequence[Measured], processor: Glm46VProcessor, fitting: Fitting) -> Fitted:
     """One budget and one longest sequence for the samples of all splits, set in the processor."""
     fitted = fitting(Shapes.joined([shapes_of(one) for one in measured]), PixelBudget.of(processor))
     set_pixel_budget(processor, fitted.budget.min_pixels, fitted.budget.max_pixels)
@@ -232,7 +237,7 @@ def _rows(data_args: DataArguments, split: str) -> Dataset:
     return rows.select(range(min(len(rows), data_args.max_samples))) if data_args.max_samples else rows
 
 
-def _with_measures(rows: Dataset, measured: Measured) -> Dataset:
+def with_measures(rows: Dataset, measured: Measured) -> Dataset:
     """The rows with ``height``, ``width`` and ``key`` beside them."""
     from datasets import Dataset, Features, Value, concatenate_datasets
 
@@ -249,7 +254,7 @@ def _fill_prompt(batch: Mapping[str, Sequence[Any]], prompt: str) -> dict[str, A
     return {**batch, "prompt": [own or prompt for own in batch["prompt"]]}
 
 
-def _nothing_left(data_args: DataArguments, set_aside: Sequence[SetAside]) -> str:
+def nothing_left(data_args: DataArguments, set_aside: Sequence[SetAside]) -> str:
     counts = Counter(row.reason for row in set_aside)
     reasons = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
     first = set_aside[0] if set_aside else None

@@ -207,8 +207,8 @@ def _cell(image: Member, read: Callable[[Member], bytes], lies_in: str | None) -
 
 
 def _bytes(archive: tarfile.TarFile, member: Member) -> bytes:
-    archive.fileobj.seek(member.offset)  # type: ignore[union-attr]
-    data: bytes = archive.fileobj.read(member.size)  # type: ignore[union-attr]
+    archive.fileobj.seek(member.offset)
+    data: bytes = archive.fileobj.read(member.size)
     if len(data) < member.size:
         raise EOFError("unexpected end of data")
     return data

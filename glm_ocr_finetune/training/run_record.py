@@ -16,6 +16,7 @@ from ..args import DataArguments, ModelArguments
 from ..data.splits import Splits
 from ..errors import UserError
 from ..folders import RUN_FILE
+from ..readers.streams import fingerprint
 from ..training_args import TrainingArguments
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ RESTORED = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_e
 # The weights or the optimizer's state of a checkpoint fit no other value.
 FITS_NO_OTHER = (
     *("use_lora", "lora_rank", "lora_alpha", "lora_target", "load_in_4bit"),
-    *("freeze_vision_tower", "freeze_multi_modal_projector", "optim"),
+    *("freeze_vision_tower", "freeze_multi_modal_projector", "optim", "streaming"),
 )
 # Which samples are in which step.
 ORDER = (
@@ -107,6 +108,8 @@ def record_run(
         model: with the base's weights; those of a checkpoint are not loaded yet.
     """
     data = {"training": digest_of_samples(splits.train)}
+    if splits.stream:
+        data["training"] += f"-{fingerprint(splits.stream.source)}"
     if splits.evaluation is not None:
         data["evaluation"] = digest_of_samples(splits.evaluation)
     record = RunRecord(uuid.uuid4().hex, arguments, ranks, digest_of_model(model), data, len(splits.train))

@@ -1,0 +1,195 @@
+"""``--streaming True``: what is settled from a fixed head of a data set, whose other rows are seen as they come.
+
+The head is the first rows of stretches that lie evenly in the data set. Its samples settle the pixel budget and the
+longest sequence; its first ones are evaluated on and, with all rows of the same image or page, never trained on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..args import DataArguments, default_of
+from ..argument_checks import plain
+from ..errors import UserError
+from ..inputs.prompt import PromptRenderer
+from ..readers import load_stream
+from ..readers.rows import ReadOptions, counted, store_rows
+from ..readers.streams import RowStream, fingerprint, num_rows
+from ..training_args import TrainingArguments
+from .lengths import Fitted, fit
+from .measure import measure
+from .splits import Fitting, Side, Splits, check_data_arguments, fit_all, nothing_left, with_measures
+from .stream import Lane, Stream, in_turn
+from .survey import survey
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from numpy.typing import NDArray
+
+HEAD_ROWS = 512
+HEAD_STRETCHES = 8
+HELD_OUT = 200  # samples, unless --eval_samples says otherwise: no more are read
+
+
+def refuse_with_streaming(data_args: DataArguments, training_args: TrainingArguments) -> None:
+    """Raise UserError for what cannot be done with samples that are not known before they come."""
+    if training_args.max_steps <= 0:
+        batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps
+        samples = batch * training_args.world_size
+        raise UserError(
+            "--streaming True needs --max_steps: a stream does not tell its length, so the end of the run and of the "
+            f"learning rate's schedule are not known ({samples} samples a step: one pass over N is N / {samples} steps)"
+        )
+    for flag, is_given, why in _refused(data_args, training_args):
+        if is_given:
+            raise UserError(f"--{flag} does not work with --streaming True: {why}")
+
+
+def _refused(data_args: DataArguments, training_args: TrainingArguments) -> Iterator[tuple[str, bool, str]]:
+    """(flag and value, whether it was given, why it cannot be)"""
+    lengths = "the length of every sample would have to be known before the first step"
+    yield f"tokens_per_batch {training_args.tokens_per_batch}", bool(training_args.tokens_per_batch), lengths
+    by_length = training_args.train_sampling_strategy == "group_by_length"
+    yield "train_sampling_strategy group_by_length", by_length, lengths
+    for name in ("eval_strategy", "save_strategy"):
+        is_epoch = plain(getattr(training_args, name)) == "epoch"
+        yield f"{name} epoch", is_epoch, f"a stream has no epochs; give --{name} steps"
+    persistent = bool(training_args.dataloader_persistent_workers)
+    yield "dataloader_persistent_workers True", persistent, "each pass over the data starts workers anew"
+    yield "plan", bool(data_args.plan), "it counts every sample; plan with a part of the data, without --streaming"
+    yield "replay_dataset", bool(data_args.replay_dataset), "its share is of a number of samples that is not known"
+    yield "max_samples", data_args.max_samples is not None, "--max_steps is what ends the run"
+    yield "level", data_args.level is not None, "it is for page formats, which are not streamed"
+    for name in ("train_split", "eval_split"):
+        split = getattr(data_args, name) or ""
+        yield (
+            f"{name} {split}",
+            bool(re.search(r"[\[+]", split)),
+            "slices and sums need the number of rows; name a split",
+        )
+    share = data_args.eval_split_size
+    is_share = share not in (0, default_of(DataArguments.__dataclass_fields__["eval_split_size"]))
+    why = f"the number of samples is not known; --eval_samples N holds N back ({HELD_OUT} by default)"
+    yield f"eval_split_size {share:g}", is_share, why
+
+
+def load_streamed(
+    data_args: DataArguments,
+    renderer: PromptRenderer,
+    training_args: TrainingArguments,
+    seed: int,
+    evaluate: bool,
+    fitting: Fitting | None = None,
+) -> Splits:
+    """The head of a data set as :class:`Splits`, with the stream of all its rows.
+
+    Raises:
+        UserError: there is no such data set, split or column, its format is not streamed, or no row of the head can
+            be used.
+    """
+    check_data_arguments(data_args)
+    wanted = training_args.eval_samples or HELD_OUT
+    most = max(HEAD_ROWS, 2 * wanted)
+    source = _open(data_args, data_args.train_split)
+    heads = [_head(source, most)]
+    if evaluate and data_args.eval_split:
+        heads.append(_head(_open(data_args, data_args.eval_split), wanted))
+    fitting = fitting or partial(fit, max_length=training_args.max_length)
+    (side, *others), fitted = _sides(heads, data_args, renderer, fitting)
+    held, chosen = np.arange(0), np.arange(len(others[0].survey.kept) if others else 0)
+    if evaluate and not others and data_args.eval_split_size > 0:
+        share = round(data_args.eval_split_size * len(side.survey.kept))
+        held, chosen = _held_out(side, min(wanted, max(1, share)) if len(heads[0]) < most else wanted)
+    trained = np.setdiff1d(np.arange(len(side.survey.kept)), held)
+    splits = _splits(side, trained, (others or [side])[0], chosen, fitted)
+    kept_back = [splits.evaluation, side.samples(held)] if splits.evaluation is not None else []
+    splits.stream = Stream(
+        source=source,
+        renderer=renderer,
+        default_prompt=data_args.default_prompt,
+        max_length=fitted.max_length,
+        seed=seed,
+        shuffled=training_args.train_sampling_strategy != "sequential",
+        held_out=frozenset(key for samples in kept_back for key in samples.with_format(None)["key"]),
+        held_groups=frozenset(group for samples in kept_back for group in samples.with_format(None)["group"]) - {None},
+        beside=tuple(others[0].set_aside()) if others else (),
+    )
+    splits.notes += _notes(splits, len(heads[0]), source)
+    return splits
+
+
+def _open(data_args: DataArguments, split: str) -> RowStream:
+    options = ReadOptions(
+        data_args.dataset_config,
+        data_args.image_column,
+        data_args.text_column,
+        data_args.image_folder,
+        data_args.data_format,
+    )
+    return load_stream(str(data_args.dataset_name), split=split, options=options)
+
+
+def _head(source: RowStream, most: int) -> Dataset:
+    """At most so many rows, the first ones of stretches that lie evenly in the data set; kept on disk."""
+    cuts = np.linspace(0, len(source.parts), min(HEAD_STRETCHES, len(source.parts)) + 1).astype(int).tolist()
+    lanes = [Lane(source.read, source.parts[low:high]) for low, high in zip(cuts, cuts[1:], strict=False)]
+    rows = store_rows(islice(in_turn(lanes), most), ("head", fingerprint(source), most), lambda: False)
+    if not len(rows):
+        raise UserError(f"{source.parts[0].file} holds no rows.")
+    return rows
+
+
+def _sides(
+    heads: list[Dataset], data_args: DataArguments, renderer: PromptRenderer, fitting: Fitting
+) -> tuple[list[Side], Fitted]:
+    """Each head measured, under the one budget that is settled from all of them."""
+    measured = [measure(rows, renderer, data_args.default_prompt) for rows in heads]
+    fitted = fit_all(measured, renderer.processor, fitting)
+    sides = [
+        Side(with_measures(rows, one), one, survey(one, fitted.budget, fitted.max_length), data_args.default_prompt)
+        for rows, one in zip(heads, measured, strict=True)
+    ]
+    if not len(sides[0].survey.kept):
+        raise UserError(nothing_left(data_args, sides[0].set_aside()))
+    return sides, fitted
+
+
+def _held_out(side: Side, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(held out, evaluated on) among the kept rows: the first ones, and with them all of the same image or page."""
+    keys = side.keys()
+    first = set(keys[:count])
+    held = np.array([number for number, key in enumerate(keys) if key in first], np.int64)
+    if len(held) == len(keys):
+        return np.arange(0), np.arange(0)
+    return held, np.arange(count)
+
+
+def _splits(side: Side, train: NDArray[np.int64], other: Side, chosen: NDArray[np.int64], fitted: Fitted) -> Splits:
+    """The head: what of it is trained on, and what is evaluated on, of its own or of another split."""
+    seen, beside = side.survey, other.survey
+    return Splits(
+        train=side.samples(train),
+        evaluation=other.samples(chosen) if len(chosen) else None,
+        train_tokens=seen.num_tokens[train],
+        evaluation_tokens=beside.num_tokens[chosen],
+        train_image_tokens=seen.num_image_tokens[train],
+        evaluation_image_tokens=beside.num_image_tokens[chosen],
+        fitted=fitted,
+        set_aside=side.set_aside(),
+    )
+
+
+def _notes(splits: Splits, head: int, source: RowStream) -> list[str]:
+    """What is said of a stream before the first step."""
+    rows = num_rows(source)
+    held = f", {counted(len(splits.evaluation), 'of them')} to evaluate on" if splits.evaluation is not None else ""
+    return [
+        f"a stream of {counted(len(source.parts), 'part')}{f' with {rows:,} rows' if rows else ''}: lengths and pixel "
+        f"budget are settled from {head} rows of its head{held}; longer samples that come later are set aside"
+    ]
