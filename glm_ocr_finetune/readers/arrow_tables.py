@@ -144,7 +144,7 @@ def stream_rows(
 def _with_image(row: Row, image: dict[str, Any] | None, missing: str | None) -> Row:
     """A row that was read without its image; what is then missing is not, but for ``missing``."""
     problem = missing if row["problem"] == "no_image" else row["problem"]
-    return make_row(row["source"], image, row["text"], row["prompt"], problem, row["detail"])
+    return make_row(row["source"], image, row["text"], row["prompt"], problem, row["detail"], group=row["group"])
 
 
 def _without_gaps(value: Any) -> Any:
