@@ -109,9 +109,7 @@ def load_splits(
         fitting or partial(fit, max_length=max_length),
     )
     sides = [
-        Side(
-            of, with_measures(rows, one), one, survey(one, fitted.budget, fitted.max_length), data_args.default_prompt
-        )
+        Side(of, with_measures(rows, one), one, survey(one, fitted.budget, fitted.max_length), data_args.default_prompt)
         for of, rows, one in zip([*sets, *own_split], tables, measured, strict=True)
     ]
     _refuse_empty(sides[: len(sets)])

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..args import DataArguments, default_of
+from ..args import DataArguments
 from ..argument_checks import plain
+from ..argument_fields import default_of
+from ..data_sets import DataSet, data_sets_of
 from ..errors import UserError
 from ..inputs.prompt import PromptRenderer
 from ..readers import load_stream
@@ -24,7 +26,9 @@ from ..readers.streams import RowStream, fingerprint, num_rows
 from ..training_args import TrainingArguments
 from .lengths import Fitted, fit
 from .measure import measure
-from .splits import Fitting, Side, Splits, check_data_arguments, fit_all, nothing_left, with_measures
+from .prompts import json_prompt
+from .sides import Side, keys_of
+from .splits import Fitting, Splits, check_data_arguments, default_split, fit_all, nothing_left, with_measures
 from .stream import Lane, Stream, in_turn
 from .survey import survey
 
@@ -63,6 +67,8 @@ def _refused(data_args: DataArguments, training_args: TrainingArguments) -> Iter
     persistent = bool(training_args.dataloader_persistent_workers)
     yield "dataloader_persistent_workers True", persistent, "each pass over the data starts workers anew"
     yield "plan", bool(data_args.plan), "it counts every sample; plan with a part of the data, without --streaming"
+    yield "dataset_name", len(data_sets_of(data_args)) > 1, "one data set is streamed at a time"
+    yield "task json", data_args.task == "json", "the fields of all labels would have to be known; --prompt gives them"
     yield "replay_dataset", bool(data_args.replay_dataset), "its share is of a number of samples that is not known"
     yield "max_samples", data_args.max_samples is not None, "--max_steps is what ends the run"
     yield "level", data_args.level is not None, "it is for page formats, which are not streamed"
@@ -94,25 +100,26 @@ def load_streamed(
             be used.
     """
     check_data_arguments(data_args)
+    (data_set,) = data_sets_of(data_args)
+    args, prompt = data_set.args, data_set.args.default_prompt
     wanted = training_args.eval_samples or HELD_OUT
     most = max(HEAD_ROWS, 2 * wanted)
-    source = _open(data_args, data_args.train_split)
-    heads = [_head(source, most)]
-    if evaluate and data_args.eval_split:
-        heads.append(_head(_open(data_args, data_args.eval_split), wanted))
+    source = _open(args, args.train_split or default_split(data_set.name, args.dataset_config, args.data_format))
+    heads = [_head(source, most, args.group_column)]
+    if evaluate and args.eval_split:
+        heads.append(_head(_open(args, args.eval_split), wanted))
     fitting = fitting or partial(fit, max_length=training_args.max_length)
-    (side, *others), fitted = _sides(heads, data_args, renderer, fitting)
-    held, chosen = np.arange(0), np.arange(len(others[0].survey.kept) if others else 0)
-    if evaluate and not others and data_args.eval_split_size > 0:
-        share = round(data_args.eval_split_size * len(side.survey.kept))
-        held, chosen = _held_out(side, min(wanted, max(1, share)) if len(heads[0]) < most else wanted)
-    trained = np.setdiff1d(np.arange(len(side.survey.kept)), held)
-    splits = _splits(side, trained, (others or [side])[0], chosen, fitted)
+    (side, *others), fitted = _sides(heads, data_set, prompt, renderer, fitting)
+    held, chosen = np.arange(0), np.arange(len(others[0]) if others else 0)
+    if evaluate and not others and args.eval_split_size > 0:
+        share = round(args.eval_split_size * len(side))
+        held, chosen = _held_out(side, min(wanted, max(1, share)) if len(heads[0]) < most else wanted, args)
+    splits = _splits(side, np.setdiff1d(np.arange(len(side)), held), (others or [side])[0], chosen, fitted)
     kept_back = [splits.evaluation, side.samples(held)] if splits.evaluation is not None else []
     splits.stream = Stream(
         source=source,
         renderer=renderer,
-        default_prompt=data_args.default_prompt,
+        default_prompt=prompt,
         max_length=fitted.max_length,
         seed=seed,
         shuffled=training_args.train_sampling_strategy != "sequential",
@@ -120,54 +127,65 @@ def load_streamed(
         held_groups=frozenset(group for samples in kept_back for group in samples.with_format(None)["group"]) - {None},
         beside=tuple(others[0].set_aside()) if others else (),
     )
-    splits.notes += _notes(splits, len(heads[0]), source)
+    splits.notes += _notes(splits, len(heads[0]), evaluate and args.eval_split_size > 0)
     return splits
 
 
-def _open(data_args: DataArguments, split: str) -> RowStream:
+def _open(args: DataArguments, split: str) -> RowStream:
     options = ReadOptions(
-        data_args.dataset_config,
-        data_args.image_column,
-        data_args.text_column,
-        data_args.image_folder,
-        data_args.data_format,
+        args.dataset_config,
+        args.image_column,
+        args.text_column,
+        args.image_folder,
+        args.data_format,
+        group_column=args.group_column,
     )
-    return load_stream(str(data_args.dataset_name), split=split, options=options)
+    return load_stream(str(args.dataset_name), split=split, options=options)
 
 
-def _head(source: RowStream, most: int) -> Dataset:
+def _head(source: RowStream, most: int, group_column: str | None = None) -> Dataset:
     """At most so many rows, the first ones of stretches that lie evenly in the data set; kept on disk."""
     cuts = np.linspace(0, len(source.parts), min(HEAD_STRETCHES, len(source.parts)) + 1).astype(int).tolist()
     lanes = [Lane(source.read, source.parts[low:high]) for low, high in zip(cuts, cuts[1:], strict=False)]
     rows = store_rows(islice(in_turn(lanes), most), ("head", fingerprint(source), most), lambda: False)
     if not len(rows):
         raise UserError(f"{source.parts[0].file} holds no rows.")
+    if group_column and not any(rows["group"]):
+        raise UserError(f"--group_column {group_column}: the data set has no such column with values in it")
+    if json_prompt(rows) is not None:
+        raise UserError("rows that ask for JSON are not streamed: the fields of all labels would have to be known")
     return rows
 
 
 def _sides(
-    heads: list[Dataset], data_args: DataArguments, renderer: PromptRenderer, fitting: Fitting
+    heads: list[Dataset], data_set: DataSet, prompt: str, renderer: PromptRenderer, fitting: Fitting
 ) -> tuple[list[Side], Fitted]:
     """Each head measured, under the one budget that is settled from all of them."""
-    measured = [measure(rows, renderer, data_args.default_prompt) for rows in heads]
+    measured = [measure(rows, renderer, prompt) for rows in heads]
     fitted = fit_all(measured, renderer.processor, fitting)
     sides = [
-        Side(with_measures(rows, one), one, survey(one, fitted.budget, fitted.max_length), data_args.default_prompt)
+        Side(data_set, with_measures(rows, one), one, survey(one, fitted.budget, fitted.max_length), prompt)
         for rows, one in zip(heads, measured, strict=True)
     ]
-    if not len(sides[0].survey.kept):
-        raise UserError(nothing_left(data_args, sides[0].set_aside()))
+    if not len(sides[0]):
+        raise UserError(nothing_left(sides[0]))
     return sides, fitted
 
 
-def _held_out(side: Side, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(held out, evaluated on) among the kept rows: the first ones, and with them all of the same image or page."""
-    keys = side.keys()
-    first = set(keys[:count])
-    held = np.array([number for number, key in enumerate(keys) if key in first], np.int64)
+def _held_out(side: Side, count: int, args: DataArguments) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(held out, evaluated on) among the kept rows: the first ones, and with them all of the same image or group.
+
+    Of groups no more than ``--eval_split_size`` of those in the head are evaluated on.
+    """
+    (keys,), groups = keys_of([side]), side.groups()
+    known = list(dict.fromkeys(group for group in groups if group is not None))
+    judged = {None, *known[: max(1, round(args.eval_split_size * len(known)))]}
+    chosen = [row for row, group in enumerate(groups) if group in judged][:count]
+    first = {keys[row] for row in chosen}
+    held = [row for row, key in enumerate(keys) if key in first]
     if len(held) == len(keys):
         return np.arange(0), np.arange(0)
-    return held, np.arange(count)
+    return np.array(held, np.int64), np.array(chosen, np.int64)
 
 
 def _splits(side: Side, train: NDArray[np.int64], other: Side, chosen: NDArray[np.int64], fitted: Fitted) -> Splits:
@@ -185,11 +203,15 @@ def _splits(side: Side, train: NDArray[np.int64], other: Side, chosen: NDArray[n
     )
 
 
-def _notes(splits: Splits, head: int, source: RowStream) -> list[str]:
+def _notes(splits: Splits, head: int, evaluates: bool) -> list[str]:
     """What is said of a stream before the first step."""
-    rows = num_rows(source)
-    held = f", {counted(len(splits.evaluation), 'of them')} to evaluate on" if splits.evaluation is not None else ""
-    return [
-        f"a stream of {counted(len(source.parts), 'part')}{f' with {rows:,} rows' if rows else ''}: lengths and pixel "
-        f"budget are settled from {head} rows of its head{held}; longer samples that come later are set aside"
+    assert splits.stream is not None
+    parts, rows = len(splits.stream.source.parts), num_rows(splits.stream.source)
+    held = f", {len(splits.evaluation)} of them to evaluate on" if splits.evaluation is not None else ""
+    notes = [
+        f"a stream of {counted(parts, 'part')}{f' with {rows:,} rows' if rows else ''}: lengths and pixel budget are "
+        f"settled from {head} rows of its head{held}; samples that turn out to be longer are set aside"
     ]
+    if evaluates and splits.evaluation is None:
+        notes.append("no evaluation: the head has too few different images or groups, or none that can be used")
+    return notes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -130,7 +130,7 @@ class TarStream:
                     pass
         except ERRORS as error:
             raise UserError(f"{self.parts[0].file} cannot be read as a tar: {_one_line(error)}") from error
-        self.layout = reader.layout
+        self.layout = _without_guess(reader.layout, self.options) if reader.layout else None
 
     def read(self, part: Part) -> Iterator[Row]:
         try:
@@ -180,7 +180,7 @@ def stream_of(splits: dict[str, Callable[[], Dataset]], split: str, where: str, 
         parts = _row_groups(found.files)
         features = _features(str(found.files[0]))
         origin = Origin(found.described(), found.split, (str(found.root),))
-        layout = layout_of(features, options, origin.where)
+        layout = _without_guess(layout_of(features, options, origin.where), options)
         logger.info("read as: a stream of Parquet, %s, %s", counted(len(parts), "part"), _all_rows(parts))
         return ParquetStream(tuple(parts), layout, options, origin)
     suffixes = sorted({file.suffix for file in found.files}) if isinstance(found, TableFiles) else []
@@ -212,10 +212,20 @@ def hub_stream(name: str, split: str, options: ReadOptions) -> RowStream:
         raise UserError(f"{name} has no split {split!r}; its splits: {', '.join(files)}")
     if isinstance(builder, WebDataset):
         return _tar_stream(files[split], options, None)
-    layout = layout_of(builder.info.features or _features(files[split][0]), options, name)
+    layout = _without_guess(layout_of(builder.info.features or _features(files[split][0]), options, name), options)
     logger.info("read as: a stream of Parquet, %s", counted(len(files[split]), "file"))
     parts = tuple(Part(file) for file in files[split])
     return ParquetStream(parts, layout, options, Origin(name, split, (options.image_folder or "/nowhere",)))
+
+
+def _without_guess(layout: Layout, options: ReadOptions) -> Layout:
+    """The layout without a column of groups that nobody asked for: how many groups there are is not known."""
+    if layout.group is None or options.group_column is not None:
+        return layout
+    logger.info(
+        "rows of one %r may be trained and evaluated on; to keep them apart: --group_column %s", *(2 * [layout.group])
+    )
+    return replace(layout, group=None)
 
 
 def _tar_stream(files: list[str], options: ReadOptions, root: str | None) -> TarStream:
