@@ -171,7 +171,7 @@ def on_two_ranks(data: Path, output: Path, workers: str, kill_at: str = "", resu
     argv = [word for name, value in words.items() for word in (f"--{name}", value)]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     places = [str(ROOT), *(str(ROOT / "tests" / name) for name in (".", "invariant"))]
-    seen = output.with_suffix(f".{kill_at}{resume}")
+    seen = output.with_name(f"{output.name}-{kill_at}-{resume}")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "KILL_AT": kill_at, "SEEN": str(seen)}
     done = subprocess.run([*launch, __file__, *argv], env=environment, capture_output=True, text=True, timeout=600)
     assert (done.returncode == 0) != bool(kill_at), done.stderr[-3000:]
