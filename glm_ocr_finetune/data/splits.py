@@ -258,15 +258,15 @@ def _rows(one: DataSet, split: str | None, default_prompt: str) -> Dataset:
 
 def with_measures(rows: Dataset, measured: Measured) -> Dataset:
     """The rows with ``height``, ``width`` and ``key`` beside them."""
-    from datasets import Dataset, Features, Value, concatenate_datasets
+    import pyarrow as pa
+    from datasets import Dataset, concatenate_datasets
 
-    columns = {
-        "height": measured.heights,
-        "width": measured.widths,
-        "key": [measured.key(row) for row in range(len(measured.heights))],
-    }
-    features = Features({"height": Value("int32"), "width": Value("int32"), "key": Value("binary")})
-    return concatenate_datasets([rows, Dataset.from_dict(columns, features)], axis=1)
+    size = measured.keys.shape[1]
+    keys = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(size), len(measured.keys), [None, pa.py_buffer(measured.keys)]
+    )
+    columns = {"height": measured.heights, "width": measured.widths, "key": keys.cast(pa.binary())}
+    return concatenate_datasets([rows, Dataset(pa.table(columns))], axis=1)
 
 
 def _refuse_empty(sides: Sequence[Side]) -> None:

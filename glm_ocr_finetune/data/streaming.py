@@ -27,7 +27,7 @@ from ..training_args import TrainingArguments
 from .lengths import Fitted, fit
 from .measure import measure
 from .prompts import json_prompt
-from .sides import Side, keys_of
+from .sides import Side, keys_of, numbers_of
 from .splits import Fitting, Splits, check_data_arguments, default_split, fit_all, nothing_left, with_measures
 from .stream import Lane, Stream, in_turn
 from .survey import survey
@@ -177,15 +177,12 @@ def _held_out(side: Side, count: int, args: DataArguments) -> tuple[NDArray[np.i
 
     Of groups no more than ``--eval_split_size`` of those in the head are evaluated on.
     """
-    (keys,), groups = keys_of([side]), side.groups()
+    (keys,), groups = numbers_of(keys_of([side])), side.groups().to_pylist()
     known = list(dict.fromkeys(group for group in groups if group is not None))
     judged = {None, *known[: max(1, round(args.eval_split_size * len(known)))]}
-    chosen = [row for row, group in enumerate(groups) if group in judged][:count]
-    first = {keys[row] for row in chosen}
-    held = [row for row, key in enumerate(keys) if key in first]
-    if len(held) == len(keys):
-        return np.arange(0), np.arange(0)
-    return np.array(held, np.int64), np.array(chosen, np.int64)
+    chosen = np.array([row for row, group in enumerate(groups) if group in judged][:count], np.int64)
+    held = np.flatnonzero(np.isin(keys, keys[chosen]))
+    return (held, chosen) if len(held) < len(keys) else (np.arange(0), np.arange(0))
 
 
 def _splits(side: Side, train: NDArray[np.int64], other: Side, chosen: NDArray[np.int64], fitted: Fitted) -> Splits:

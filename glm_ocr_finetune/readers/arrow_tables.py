@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 
+_ROWS_AT_ONCE = 64  # some of which hold their images
+
 _ABSENT = " "
 """Names no column: the images of these rows stay in a table of their own, which is never copied."""
 
@@ -117,8 +119,11 @@ def _has_bytes(cells: Any) -> list[bool]:
 
 def _rows(table: Dataset, layout: Layout, finder: ImageFinder, origin: Origin) -> Iterator[Row]:
     columns = [name for name in table.column_names if name in layout.columns]
-    for index, values in enumerate(table.select_columns(columns)):
-        yield from _rows_of(f"{origin.split}:{index}", values, layout, finder, origin)
+    index = 0
+    for batch in table.select_columns(columns).with_format("arrow").iter(_ROWS_AT_ONCE):
+        for values in batch.to_pylist():
+            yield from _rows_of(f"{origin.split}:{index}", values, layout, finder, origin)
+            index += 1
 
 
 def _rows_of(source: str, values: dict[str, Any], layout: Layout, finder: ImageFinder, origin: Origin) -> Iterator[Row]:
