@@ -150,7 +150,7 @@ def test_sigterm_saves_where_the_stream_stands(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_two_ranks_go_on_after_a_kill(tmp_path: Path, workers: str) -> None:
+def test_two_ranks_go_on_after_a_kill(tmp_path: Path, tiny_random: Path, workers: str) -> None:
     data = write_parquet(tmp_path / "data", ROWS)
     whole = on_two_ranks(data, tmp_path / "whole", workers)
     before = on_two_ranks(data, tmp_path / "cut", workers, kill_at="5")
