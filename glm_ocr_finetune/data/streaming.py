@@ -66,6 +66,10 @@ def _refused(data_args: DataArguments, training_args: TrainingArguments) -> Iter
         yield f"{name} epoch", is_epoch, f"a stream has no epochs; give --{name} steps"
     persistent = bool(training_args.dataloader_persistent_workers)
     yield "dataloader_persistent_workers True", persistent, "each pass over the data starts workers anew"
+    out_of_order = not getattr(training_args, "dataloader_in_order", True)
+    yield "dataloader_in_order False", out_of_order, "a run could not be resumed exactly"
+    skips = bool(training_args.ignore_data_skip)
+    yield "ignore_data_skip True", skips, "a stream goes on where the checkpoint stands, without skipping"
     yield "plan", bool(data_args.plan), "it counts every sample; plan with a part of the data, without --streaming"
     yield "dataset_name", len(data_sets_of(data_args)) > 1, "one data set is streamed at a time"
     yield "task json", data_args.task == "json", "the fields of all labels would have to be known; --prompt gives them"

@@ -153,6 +153,8 @@ def test_a_head_of_which_nothing_can_be_used_is_one_line(renderer: PromptRendere
         ({}, {"eval_strategy": "epoch"}, "--eval_strategy epoch .*give --eval_strategy steps"),
         ({}, {"save_strategy": "epoch", "eval_strategy": "no"}, "--save_strategy epoch"),
         ({}, {"dataloader_persistent_workers": True, "dataloader_num_workers": 1}, "starts workers anew"),
+        ({}, {"dataloader_in_order": False, "dataloader_num_workers": 1}, "could not be resumed exactly"),
+        ({}, {"ignore_data_skip": True, "resume_from_checkpoint": "True"}, "where the checkpoint stands"),
         ({"plan": "True"}, {}, "--plan does not work"),
         ({"replay_dataset": "x"}, {}, "--replay_dataset does not"),
         ({"max_samples": 5}, {}, "--max_steps is what ends the run"),
