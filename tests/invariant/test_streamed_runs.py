@@ -87,7 +87,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter_model.safetensors")
 
 
-@pytest.mark.parametrize(("write", "workers"), [(write_parquet, 0), (write_parquet, 2), (write_shards, 2)])
+@pytest.mark.parametrize(
+    ("write", "workers"),
+    [
+        (write_parquet, 2),
+        pytest.param(write_parquet, 0, marks=pytest.mark.slow),
+        pytest.param(write_shards, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     write: Any, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +134,7 @@ def readings(folder: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "evaluation" / f"{name}.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_where_the_stream_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_parquet(tmp_path / "data", ROWS)
     whole = run(data, tmp_path / "whole", monkeypatch)
