@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from .argument_fields import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, arg
+from .errors import UserError
 
 if TYPE_CHECKING:
     from .training_args import TrainingArguments as TrainingArguments
@@ -83,14 +85,23 @@ class DataSource:
     max_samples: int | None = arg(None, "Use only the first N samples of each split.", within=COUNT)
 
     def __post_init__(self) -> None:
-        if isinstance(self.dataset_name, list) and [type(one) for one in self.dataset_name] == [str]:
-            self.dataset_name = self.dataset_name[0]
+        if isinstance(self.dataset_name, list):
+            entries = [_mapping(one) if str(one).startswith("{") else one for one in self.dataset_name]
+            self.dataset_name = entries[0] if len(entries) == 1 and isinstance(entries[0], str) else entries
 
     @property
     def data_sets(self) -> str:
         """The names of the data sets, for messages."""
         names = self.dataset_name if isinstance(self.dataset_name, list) else [self.dataset_name]
         return ", ".join(str(one.get("dataset_name") if isinstance(one, dict) else one) for one in names)
+
+
+def _mapping(entry: Any) -> dict[str, Any]:
+    """A data set with arguments of its own; on the command line, and from a configuration file, it is JSON."""
+    try:
+        return dict(json.loads(entry) if isinstance(entry, str) else entry)
+    except ValueError as error:
+        raise UserError(f"--dataset_name {entry} is neither a name nor JSON: {error}") from error
 
 
 @dataclass

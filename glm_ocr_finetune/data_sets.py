@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -58,8 +57,6 @@ def names_of(dataset_name: Any) -> list[str]:
 
 
 def _data_set(entry: Any, data_args: DataArguments) -> DataSet:
-    if isinstance(entry, str) and entry.startswith("{"):
-        entry = _parsed(entry)
     if isinstance(entry, Mapping):
         return _of_mapping(entry, data_args)
     name, share = str(entry), None
@@ -83,15 +80,6 @@ def _of_mapping(entry: Mapping[str, Any], data_args: DataArguments) -> DataSet:
     if "prompt" in own or "task" in own:  # of the two, the data set's own stands in place of either
         own = {"prompt": None, "task": None} | own
     return DataSet(replace(data_args, **own), None if share is None else _share(share, own["dataset_name"]))
-
-
-def _parsed(word: str) -> Mapping[str, Any]:
-    """A mapping of a configuration file, as it arrives on the command line."""
-    try:
-        value = json.loads(word)
-    except ValueError as error:
-        raise UserError(f"--dataset_name {word} is neither a name nor JSON: {error}") from error
-    return dict(value)
 
 
 def _share(value: Any, name: str) -> float:
