@@ -133,6 +133,7 @@ class StreamLoader:
             found = self._next_with_samples(delivered)
             if not greatest(found is not None)[0]:
                 return
+            self.recent.append(found.sources if found else ())
             yield self.collator.blank() if found is None else (found.tensors or {})
 
     def _next_with_samples(self, delivered: Iterator[Delivered]) -> Delivered | None:
@@ -149,8 +150,6 @@ class StreamLoader:
         self.next_worker = (found.worker + 1) % self.num_workers
         self.samples += len(found.sources)
         self.samples_of_pass += len(found.sources)
-        if found.tensors is not None:
-            self.recent.append(found.sources)
         if self.number == 0:  # later passes set the same rows aside
             self.set_aside.update(row.reason for row in found.set_aside)
             self.listed.add(found.set_aside)
