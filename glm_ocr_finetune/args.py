@@ -165,6 +165,11 @@ class DataArguments(PromptArguments, DataSource):
     )
     replay_dataset: str | None = arg(None, "Other data to mix into the training, so that it is not forgotten.")
     replay_ratio: float = arg(0.1, "Samples of --replay_dataset for each training sample.", within=POSITIVE)
+    streaming: bool = arg(
+        False,
+        "Read parquet files or tar shards, local or of the hub, as a stream: nothing is surveyed before the first step. "
+        "Needs --max_steps; what is evaluated on is a fixed head (docs/streaming.md).",
+    )
     dry_run: bool = arg(False, "Load everything, show what would be trained, and stop.")
     plan: str | None = arg(
         None,

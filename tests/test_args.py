@@ -20,7 +20,7 @@ FLAGS = {  # those of a class's bases stand with the bases
     "PromptArguments": "prompt task prompt_format min_pixels max_pixels",
     "ScoringArguments": "text_normalisation cer_unit",
     "ReaderArguments": "model adapter batch_size repetition_penalty device_map",
-    "DataArguments": "train_split eval_split eval_split_size probe_dataset replay_dataset replay_ratio dry_run plan",
+    "DataArguments": "train_split eval_split eval_split_size probe_dataset replay_dataset replay_ratio streaming dry_run plan",
     "TrainingDefaults": """
         output_dir overwrite_output_dir num_train_epochs max_steps learning_rate lr_scheduler_type warmup_ratio warmup_steps
         per_device_train_batch_size gradient_accumulation_steps tokens_per_batch padding_free cache_vision_features

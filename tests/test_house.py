@@ -41,6 +41,7 @@ WITHOUT_A_FILE = {
     "report/*": "by what they make, files and the page: report/test_report_*.py",
     "training/cache_choice": "invariant/test_no_work_twice.py",
     "training/forward": "invariant/test_no_work_twice.py",
+    "training/trainer_parts": "training/test_trainer.py",
     "training/verdict": "integration/test_judged_runs.py",
 }
 
