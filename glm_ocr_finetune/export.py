@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,8 +222,9 @@ def finish(
     record |= {"source": source.tuned, "base": source.base, "engine": args.engine, "command": command}
     record["note"] = request_note(args.engine, served)
     write_json(output / RECORD_FILE, record)
+    published = serving_command(args.engine, replace(served, directory=Path(args.push_to_hub or output.name)))
     name = source.sidecar.base_model
-    text = card.render(card.card_of(source.tuned), output.name, name, args.engine, command, record)
+    text = card.render(card.card_of(source.tuned), output.name, name, args.engine, published, record)
     (output / CARD_FILE).write_text(text, encoding="utf-8")
     _show(output, record, command)
     if args.push_to_hub:

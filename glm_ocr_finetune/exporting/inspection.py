@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from transformers import Glm46VProcessor
 
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
+PROCESSOR_FILES = (
+    *("processor_config.json", "preprocessor_config.json", "chat_template.jinja"),
+    *("tokenizer.json", "tokenizer_config.json"),
+)
 MAY_DIFFER = {"transformers_version", "dtype", "use_cache", "_name_or_path", "num_nextn_predict_layers", "torch_dtype"}
 
 
@@ -106,7 +110,7 @@ def _image_settings(processor: Glm46VProcessor) -> dict[str, Any]:
 
 def faults(directory: Path, expected: Expected) -> list[str]:
     """What is wrong with the files, a line each; none when all is as expected."""
-    checks = (_config_faults, _tensor_faults, _stop_faults, _processor_faults)
+    checks = (_file_faults, _config_faults, _tensor_faults, _stop_faults, _processor_faults)
     return [fault for check in checks for fault in _explained(check(directory, expected))]
 
 
@@ -115,6 +119,12 @@ def _explained(found: Iterator[str]) -> list[str]:
         return list(found)
     except (UserError, OSError, ValueError, KeyError) as error:
         return [first_line(error)]
+
+
+def _file_faults(directory: Path, expected: Expected) -> Iterator[str]:
+    """Files that are not there; transformers does without some of them, and reads otherwise."""
+    own = ADAPTER_FILES if expected.config is None else ("config.json", "generation_config.json")
+    yield from (f"{name} is missing" for name in (*own, *PROCESSOR_FILES) if not (directory / name).is_file())
 
 
 def _tensor_faults(directory: Path, expected: Expected) -> Iterator[str]:
@@ -158,7 +168,6 @@ def tensors_in(file: Path) -> Iterator[tuple[str, Tensor]]:
 def _config_faults(directory: Path, expected: Expected) -> Iterator[str]:
     """Settings of the architecture that differ from the base, and tensors that do not fit them."""
     if expected.config is None:
-        yield from (f"{name} is missing" for name in ADAPTER_FILES if not (directory / name).is_file())
         return
     found = plain_config(str(directory))
     for name, (here, there) in sorted(_differing(found, expected.config).items()):

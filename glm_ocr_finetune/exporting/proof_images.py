@@ -46,9 +46,9 @@ def choose_images(source: Source, args: ExportArguments, renderer: PromptRendere
         return [], "no image"
     if args.dataset_name:
         found = of_data_set(args, source.sidecar.prompt, renderer)
-        return spread(found, args.prove), str(args.dataset_name)
-    if found := of_run(source.run):
-        return spread(found, args.prove), f"the evaluation of {source.run}"
+        return spread(found, args.prove), f"of {Path(args.dataset_name).name}"
+    if source.run and (found := of_run(source.run)):
+        return spread(found, args.prove), f"of the evaluation of {source.run.resolve().name}"
     return drawn(args.prove, source.sidecar.prompt), "lines drawn for the purpose"
 
 
@@ -60,10 +60,8 @@ def of_data_set(args: ExportArguments, prompt: str, renderer: PromptRenderer) ->
     return [ProofImage(one.source, one.image, one.prompt, one.text) for one in map(sample_of, samples)]
 
 
-def of_run(run: Path | None) -> list[ProofImage]:
+def of_run(run: Path) -> list[ProofImage]:
     """What the run's last model was judged on, as far as the image files are still there."""
-    if run is None:
-        return []
     files = sorted((run / EVALUATION_FOLDER).glob("*.jsonl"), key=lambda file: file.stat().st_mtime)
     last = readings_file(run, TUNED_READINGS)
     file = last if last.is_file() else next(iter(reversed(files)), None)
