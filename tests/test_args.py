@@ -27,13 +27,14 @@ FLAGS = {  # those of a class's bases stand with the bases
         metric_for_best_model early_stopping_patience report_to logging_nan_inf_filter max_grad_norm bf16 fp16 gradient_checkpointing
     """,
     "InferenceArguments": "image max_new_tokens",
-    "EvaluateArguments": "predictions split find_label_errors output_dir max_new_tokens",
+    "EvaluateArguments": "predictions split find_label_errors like output_dir max_new_tokens",
+    "ExportArguments": "model adapter engine output_dir prove split max_shard_size llama_cpp push_to_hub",
     "ReportArguments": "run tuned base output",
     "DemoArguments": "output_dir use_lora load_in_4bit seed",
 }
 COMMANDS = (
     (args.ModelArguments, args.DataArguments, args.TrainingDefaults),
-    *((one,) for one in (args.InferenceArguments, args.EvaluateArguments, args.ReportArguments, args.DemoArguments)),
+    *((one,) for one in (args.InferenceArguments, args.EvaluateArguments, args.ExportArguments, args.ReportArguments, args.DemoArguments)),
 )
 
 

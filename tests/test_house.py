@@ -24,6 +24,8 @@ WITHOUT_A_FILE = {
     "demo": "takes a minute: its recipe is a user's of train and report (integration/test_commands.py)",
     "errors": "one class without code, and one line",
     "evaluate": "a workflow: integration/test_judged_runs.py",
+    "export": "a workflow: integration/test_exports.py",
+    "exporting/fresh": "a program that exporting/test_proof.py starts",
     "infer": "a workflow: integration/test_commands.py",
     "train": "a workflow: integration/, invariant/",
     "inputs/colours": "every kind of image file: inputs/test_images.py",
@@ -81,6 +83,7 @@ def test_every_test_file_of_a_module_s_folder_tests_something_here() -> None:
         "benchmarks",
         "integration",
         "invariant",
+        "engines",
     }
 
 
