@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 import sys
@@ -68,6 +69,7 @@ def export(args: ExportArguments) -> int:
         images = keep_images(images, Path(folder))
         written = output.with_name(output.name + ".unproven")
         before = write(source, renderer, images, args, written)
+        _free_memory()
         wrong = prove(source, images, before, written)
         if wrong:
             return _fail(wrong, written)
@@ -85,6 +87,14 @@ def _free_folder(output: Path) -> Path:
         output.rmdir()
     shutil.rmtree(output.with_name(output.name + ".unproven"), ignore_errors=True)
     return output
+
+
+def _free_memory() -> None:
+    """Give back what the model took, for the process that reads next."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def _check(source: Source, args: ExportArguments) -> None:

@@ -34,7 +34,16 @@ FLAGS = {  # those of a class's bases stand with the bases
 }
 COMMANDS = (
     (args.ModelArguments, args.DataArguments, args.TrainingDefaults),
-    *((one,) for one in (args.InferenceArguments, args.EvaluateArguments, args.ExportArguments, args.ReportArguments, args.DemoArguments)),
+    *(
+        (one,)
+        for one in (
+            args.InferenceArguments,
+            args.EvaluateArguments,
+            args.ExportArguments,
+            args.ReportArguments,
+            args.DemoArguments,
+        )
+    ),
 )
 
 

@@ -22,10 +22,10 @@ from ..inputs.images import open_upright, read_size
 from ..inputs.processor import PixelBudget
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Reading, score
-from ..model.loading import reading_device
 from ..reading.generate import generate
 from . import fresh
 from .proof_images import ProofImage
+from .source import proof_device
 
 LONGEST_ANSWER = 256  # tokens; a longer one is cut, in both readings
 
@@ -117,7 +117,7 @@ def read_afresh(
     order = {
         "model": base or str(directory),
         "adapter": str(directory) if base else None,
-        "device": reading_device("auto"),
+        "device": proof_device(),
         "prompt_format": prompt_format,
         "max_new_tokens": LONGEST_ANSWER,
         "images": [{"file": one.image, "prompt": one.prompt} for one in images],

@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..folders import EVALUATION_FOLDER, RUN_FILE
 from ..inputs.processor import load_processor
 from ..model.checkpoint import Sidecar, model_file, read_sidecar
-from ..model.loading import base_and_adapter, load_config, load_weights, reading_device, resolve_model_path
+from ..model.loading import base_and_adapter, load_config, load_weights, resolve_model_path
 from ..model.mtp import read_mtp_tensors
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Source:
         """
         import torch
 
-        device = None if four_bit else reading_device("auto")
+        device = None if four_bit else proof_device()
         model: Any = load_weights(self.base, four_bit, device, torch.float32)
         if self.adapter:
             from peft import PeftModel
@@ -68,6 +68,13 @@ class Source:
         config = load_config(self.base)
         own = read_mtp_tensors(self.adapter, config) if self.adapter else {}
         return own or read_mtp_tensors(self.base, config)
+
+
+def proof_device() -> str:
+    """The device to read on: one, so that a model before and after computes alike."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def find_source(model_name: str, adapter: str | None) -> Source:

@@ -227,7 +227,7 @@ def load_for_reading(
         The model, the processor it was tuned with, and the prompt format it was tuned with.
     """
     base, adapter = base_and_adapter(model_name, adapter)
-    model: Any = load_weights(base, device_map=reading_device(device_map))
+    model: Any = load_weights(base, device_map=_device(device_map))
     if adapter:
         from peft import PeftModel
 
@@ -253,7 +253,7 @@ def base_and_adapter(model_name: str, adapter: str | None) -> tuple[str, str | N
     return base, adapter
 
 
-def reading_device(device_map: str) -> str:
+def _device(device_map: str) -> str:
     import torch
 
     if device_map != "auto" or torch.cuda.device_count() > 1:

@@ -8,7 +8,13 @@ import yaml
 
 from glm_ocr_finetune.exporting.card import findings, render
 
-RECORD: dict[str, Any] = {"weights": "Merged.", "drafts": "With drafts.", "proof": "Proven.", "rounding": "None.", "note": ""}
+RECORD: dict[str, Any] = {
+    "weights": "Merged.",
+    "drafts": "With drafts.",
+    "proof": "Proven.",
+    "rounding": "None.",
+    "note": "",
+}
 EARLIER = """---
 library_name: peft
 tags:
@@ -60,7 +66,11 @@ def test_results_stay_and_serving_is_new() -> None:
 
 def test_a_merged_adapter_is_a_whole_model() -> None:
     found = front(render(EARLIER, "tuned", "zai-org/GLM-OCR", "vllm", "", RECORD))
-    assert (found["library_name"], found["base_model_relation"], found["tags"]) == ("transformers", "finetune", ["glm-ocr"])
+    assert (found["library_name"], found["base_model_relation"], found["tags"]) == (
+        "transformers",
+        "finetune",
+        ["glm-ocr"],
+    )
     kept = front(render(EARLIER, "tuned", "zai-org/GLM-OCR", "adapter", "", RECORD))
     assert (kept["library_name"], kept["base_model_relation"]) == ("peft", "adapter")
 

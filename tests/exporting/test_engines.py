@@ -46,7 +46,9 @@ def test_vllm_drafts_where_there_is_a_layer() -> None:
 def test_a_live_adapter_brings_its_pixel_budget(rank: int, allowed: str) -> None:
     found = words("adapter", replace(REAL, base="zai-org/GLM-OCR", rank=rank))
     assert found[2] == "zai-org/GLM-OCR"
-    assert json.loads(value(found, "--mm-processor-kwargs")) == {"size": {"shortest_edge": 12544, "longest_edge": 9633792}}
+    assert json.loads(value(found, "--mm-processor-kwargs")) == {
+        "size": {"shortest_edge": 12544, "longest_edge": 9633792}
+    }
     assert value(found, "--max-lora-rank") == allowed
     assert value(found, "--lora-modules") == "tuned=/models/tuned"
 

@@ -37,7 +37,9 @@ def test_small_files(written: tuple[Path, Expected], source: Source) -> None:
 
 
 @pytest.mark.parametrize("eos", [257, [257], [264, 257]])
-def test_both_stop_tokens_are_written_whatever_the_model_had(source: Source, tmp_path: Path, eos: int | list[int]) -> None:
+def test_both_stop_tokens_are_written_whatever_the_model_had(
+    source: Source, tmp_path: Path, eos: int | list[int]
+) -> None:
     """And without MTP tensors config.json promises none."""
     model = source.load_model()
     model.generation_config.eos_token_id = eos

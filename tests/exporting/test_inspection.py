@@ -21,7 +21,9 @@ def test_what_was_written_is_as_expected(written: tuple[Path, Expected]) -> None
 
 
 @pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__)
-def test_a_planted_fault_is_named(plant: Callable[[Path], None], written: tuple[Path, Expected], tmp_path: Path) -> None:
+def test_a_planted_fault_is_named(
+    plant: Callable[[Path], None], written: tuple[Path, Expected], tmp_path: Path
+) -> None:
     folder, expected = written
     shutil.copytree(folder, tmp_path / "export")
     plant(tmp_path / "export")
@@ -29,7 +31,9 @@ def test_a_planted_fault_is_named(plant: Callable[[Path], None], written: tuple[
     assert any(re.search(FAULTS[plant], line) for line in found), found
 
 
-@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"]
+)
 def test_a_file_that_is_gone_is_named(name: str, written: tuple[Path, Expected], tmp_path: Path) -> None:
     folder, expected = written
     shutil.copytree(folder, tmp_path / "export")

@@ -34,7 +34,10 @@ IMAGE = ProofImage("a line", "0.png", "Text Recognition:", "ab")
 def proven(source: Source, written: tuple[Path, Expected], tmp_path_factory: pytest.TempPathFactory) -> Proven:
     """The export, two images (one above the pixel budget), what the model read of them, and the stop tokens."""
     folder, expected = written
-    drawn = [ProofImage(text, draw_line(text, size), "Text Recognition:") for text, size in (("amber", (84, 28)), ("b", (280, 112)))]
+    drawn = [
+        ProofImage(text, draw_line(text, size), "Text Recognition:")
+        for text, size in (("amber", (84, 28)), ("b", (280, 112)))
+    ]
     images = keep_images(drawn, tmp_path_factory.mktemp("images"))
     model = source.load_model()
     load_rounded(model, rounded_weights(model))
@@ -71,7 +74,10 @@ BEFORE = Answer([1, 2, 3], [7, 8], "ab", True)
 @pytest.mark.parametrize(
     ("after", "told"),
     [
-        (replace(BEFORE, answer=[7, 9], text="ac"), "answers part at token 1: 9 instead of 8; read 'ac', before the export 'ab'"),
+        (
+            replace(BEFORE, answer=[7, 9], text="ac"),
+            "answers part at token 1: 9 instead of 8; read 'ac', before the export 'ab'",
+        ),
         (replace(BEFORE, answer=[7], text="a"), "answers part at token 1: the end instead of 8"),
         (replace(BEFORE, answer=[7, 8, 8], text="abb"), "answers part at token 2: 8 instead of the end"),
         (replace(BEFORE, prompt=[1, 3]), "the request is 2 tokens, and 3 before the export; they part at token 1"),
@@ -97,5 +103,3 @@ def test_changed_readings_are_listed_with_their_error_rates() -> None:
 def test_without_transcriptions_there_is_no_error_rate() -> None:
     found = compare_readings([replace(IMAGE, truth=None)], [BEFORE], [BEFORE])
     assert str(found) == "1 of 1 readings are the same"
-
-

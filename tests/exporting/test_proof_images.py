@@ -43,7 +43,14 @@ def test_the_evaluation_of_the_run_is_taken_where_its_images_are_left(
 ) -> None:
     draw_line("amber").save(tmp_path / "amber.png")
     rows = [
-        {"id": name, "image": str(tmp_path / f"{name}.png"), "text": name, "prediction": "", "prompt": "Read:", "region": region}
+        {
+            "id": name,
+            "image": str(tmp_path / f"{name}.png"),
+            "text": name,
+            "prediction": "",
+            "prompt": "Read:",
+            "region": region,
+        }
         for name, region in (("amber", [[0, 0], [56, 0], [56, 28], [0, 28]]), ("gone", None))
     ]
     (tmp_path / "evaluation").mkdir()

@@ -24,7 +24,11 @@ def test_an_adapter_names_its_base_and_keeps_its_processor(source: Source, adapt
 def test_merged_computes_what_the_adapter_does(source: Source) -> None:
     """Logits in fp32; the adapter is large, so that this does not hold without it."""
     ids = torch.arange(1, 41)[None]
-    merged, adapted, base = source.load_model(), source.load_model(merged=False), find_source("tiny-random", None).load_model()
+    merged, adapted, base = (
+        source.load_model(),
+        source.load_model(merged=False),
+        find_source("tiny-random", None).load_model(),
+    )
     with torch.no_grad():
         one, other, without = (model(input_ids=ids).logits for model in (merged, adapted, base))
     assert merged.dtype == torch.float32

@@ -39,7 +39,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_whole_model_for_vllm(run: Run, lines: Path, tmp_path: Path) -> None:
     """With a process of its own that reads."""
-    code, out, err = run("export", "--model", "tiny", "--for", "vllm", "--output_dir", tmp_path / "out", "--dataset_name", lines)
+    code, out, err = run(
+        "export", "--model", "tiny", "--for", "vllm", "--output_dir", tmp_path / "out", "--dataset_name", lines
+    )
     assert code == 0, err
     assert out.startswith(f"vllm serve {tmp_path / 'out'} ")
     assert "--speculative-config" in out
@@ -54,7 +56,9 @@ def test_a_whole_model_for_vllm(run: Run, lines: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("in_process")
 def test_for_ollama_without_the_drafts(run: Run, lines: Path, tmp_path: Path) -> None:
-    code, out, err = run("export", "--model", "tiny", "--for", "ollama", "--output_dir", tmp_path / "out", "--dataset_name", lines)
+    code, out, err = run(
+        "export", "--model", "tiny", "--for", "ollama", "--output_dir", tmp_path / "out", "--dataset_name", lines
+    )
     assert code == 0, err
     assert "ollama create out" in out
     assert 'PARAMETER stop "<|user|>"' in (tmp_path / "out" / "Modelfile").read_text()
@@ -86,7 +90,9 @@ def test_what_reads_otherwise_is_no_export(
 
 
 def test_files_are_looked_at_even_when_none_are_read(run: Run, tmp_path: Path) -> None:
-    code, _, err = run("export", "--model", "tiny-random", "--for", "gguf", "--output_dir", tmp_path / "out", "--prove", 0)
+    code, _, err = run(
+        "export", "--model", "tiny-random", "--for", "gguf", "--output_dir", tmp_path / "out", "--prove", 0
+    )
     assert code == 0, err
     assert "all 110 tensors" in err
     assert "read 0" not in err
@@ -108,7 +114,17 @@ def test_an_adapter_is_asked_of_a_whole_model(run: Run, tmp_path: Path) -> None:
 
 def test_the_hub_out_of_reach_leaves_the_export(run: Run, tmp_path: Path) -> None:
     code, _, err = run(
-        *("export", "--model", "tiny-random", "--prove", 0, "--output_dir", tmp_path / "out", "--push_to_hub", "me/mine")
+        *(
+            "export",
+            "--model",
+            "tiny-random",
+            "--prove",
+            0,
+            "--output_dir",
+            tmp_path / "out",
+            "--push_to_hub",
+            "me/mine",
+        )
     )
     assert code == 2
     assert f"--push_to_hub me/mine failed: " in err

@@ -19,7 +19,10 @@ from glm_ocr_finetune.reading.sdk import as_sent, pixels_as_sent, sdk_size
         ((56, 140), (56, 140)),  # 2 x 7,840 pixels are within 12,544 and 71,372,800
         ((60, 150), (56, 140)),  # to the nearest multiples of 28
         ((28, 28), (84, 84)),  # 12,544 / 2 = 79.2 squared, and up to the next multiple
-        ((10, 1000), (28, 812)),  # no row at all to the nearest; so enlarged: 0.79 x 1,000 is 28.3 columns of 28, and up
+        (
+            (10, 1000),
+            (28, 812),
+        ),  # no row at all to the nearest; so enlarged: 0.79 x 1,000 is 28.3 columns of 28, and up
         ((6000, 6000), (5964, 5964)),  # 71,372,800 / 2 = 5,973.8 squared, and down
     ],
 )
