@@ -33,7 +33,7 @@ from .inputs.processor import PixelBudget
 from .inputs.prompt import PromptRenderer
 from .model.adapters import check_servable
 from .model.checkpoint import model_file, read_object
-from .training.model_card import CARD_FILE
+from .training.model_card import CARD_FILE, is_published
 
 logger = logging.getLogger(__name__)
 
@@ -232,8 +232,13 @@ def finish(
     record |= {"source": source.tuned, "base": source.base, "engine": args.engine, "command": command}
     record["note"] = request_note(args.engine, served)
     write_json(output / RECORD_FILE, record)
-    published = serving_command(args.engine, replace(served, directory=Path(args.push_to_hub or output.name)))
     name = source.sidecar.base_model
+    elsewhere = replace(
+        served,
+        directory=Path(args.push_to_hub or output.name),
+        base=served.base and (name if is_published(name) else Path(name).name),
+    )
+    published = serving_command(args.engine, elsewhere)
     text = card.render(card.card_of(source.tuned), output.name, name, args.engine, published, record)
     (output / CARD_FILE).write_text(text, encoding="utf-8")
     _show(output, record, command)

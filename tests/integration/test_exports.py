@@ -89,6 +89,45 @@ def test_what_reads_otherwise_is_no_export(
     assert (tmp_path / "out.unproven" / "config.json").is_file()
 
 
+@pytest.fixture
+def run_in_4bit(lines: Path, tmp_path: Path) -> Path:
+    """What a run leaves that trained LoRA on a base in 4 bits, with its evaluation; the adapter is random and large."""
+    import torch
+
+    from glm_ocr_finetune.inputs.processor import save_processor
+    from glm_ocr_finetune.model.checkpoint import Sidecar
+    from glm_ocr_finetune.model.loading import load_model
+
+    model, processor = load_model("tiny", load_in_4bit=True, use_lora=True, lora_rank=4)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_B" in name:
+                value.normal_(0, 0.02, generator=torch.Generator().manual_seed(0))
+    folder = tmp_path / "run"
+    model.save_pretrained(folder)
+    save_processor(processor, folder)
+    Sidecar("tiny").write(folder)
+    (folder / "run.json").write_text(json.dumps({"arguments": {"load_in_4bit": True}}))
+    (folder / "evaluation").mkdir()
+    rows = [json.loads(line) for line in (lines / "test.jsonl").read_text().splitlines()]
+    readings = [{**row, "id": row["image"], "image": str(lines / row["image"]), "prediction": ""} for row in rows]
+    (folder / "evaluation" / "tuned.jsonl").write_text("".join(json.dumps(row) + "\n" for row in readings))
+    return folder
+
+
+@pytest.mark.usefixtures("in_process")
+def test_from_4_bits_to_full_precision_is_measured(run: Run, run_in_4bit: Path, tmp_path: Path) -> None:
+    code, _, err = run("export", "--model", run_in_4bit, "--output_dir", tmp_path / "out")
+    assert code == 0, err
+    assert "of the evaluation of run" in err
+    assert "Trained on a base in 4 bits, exported on the base in full precision; between the two, " in err
+    record = json.loads((tmp_path / "out" / "export.json").read_text())
+    found = record["changed_by_4bit"]
+    assert found["images"] == 2
+    assert found["equal"] + len(found["changed"]) == 2
+    assert found["cer_before"] is not None
+
+
 def test_files_are_looked_at_even_when_none_are_read(run: Run, tmp_path: Path) -> None:
     code, _, err = run(
         "export", "--model", "tiny-random", "--for", "gguf", "--output_dir", tmp_path / "out", "--prove", 0
@@ -127,7 +166,7 @@ def test_the_hub_out_of_reach_leaves_the_export(run: Run, tmp_path: Path) -> Non
         )
     )
     assert code == 2
-    assert f"--push_to_hub me/mine failed: " in err
+    assert "--push_to_hub me/mine failed: " in err
     assert f"the export is in {tmp_path / 'out'}" in err
 
 
