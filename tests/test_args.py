@@ -14,8 +14,10 @@ FLAGS = {  # those of a class's bases stand with the bases
         model_name use_lora lora_rank lora_alpha lora_dropout lora_target load_in_4bit freeze_vision_tower
         freeze_multi_modal_projector
     """,
-    "DataSource": "dataset_name dataset_config image_folder image_column text_column data_format level max_samples",
-    "PromptArguments": "prompt prompt_format min_pixels max_pixels",
+    "DataSource": """
+        dataset_name dataset_config image_folder image_column text_column group_column data_format level max_samples
+    """,
+    "PromptArguments": "prompt task prompt_format min_pixels max_pixels",
     "ScoringArguments": "text_normalisation cer_unit",
     "ReaderArguments": "model adapter batch_size repetition_penalty device_map",
     "DataArguments": "train_split eval_split eval_split_size probe_dataset replay_dataset replay_ratio dry_run plan",
