@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..args import DEFAULT_PROMPT, DataArguments, ExportArguments
 from ..data.samples import sample_of
-from ..data.splits import default_split, load_splits
+from ..data.splits import load_splits
 from ..folders import EVALUATION_FOLDER, TUNED_READINGS, readings_file
 from ..inputs.images import AnyImage, ImageError, read_size
 from ..inputs.prompt import PromptRenderer
@@ -46,7 +46,7 @@ def choose_images(source: Source, args: ExportArguments, renderer: PromptRendere
         return [], "no image"
     if args.dataset_name:
         found = of_data_set(args, source.sidecar.prompt, renderer)
-        return spread(found, args.prove), f"of {Path(args.dataset_name).name}"
+        return spread(found, args.prove), f"of {args.data_sets}"
     if source.run and (found := of_run(source.run)):
         return spread(found, args.prove), f"of the evaluation of {source.run.resolve().name}"
     return drawn(args.prove, source.sidecar.prompt), "lines drawn for the purpose"
@@ -54,8 +54,7 @@ def choose_images(source: Source, args: ExportArguments, renderer: PromptRendere
 
 def of_data_set(args: ExportArguments, prompt: str, renderer: PromptRenderer) -> list[ProofImage]:
     """The samples of ``--dataset_name``."""
-    split = args.split or default_split(str(args.dataset_name), args.dataset_config, args.data_format)
-    data_args = DataArguments.of(args, train_split=split, prompt=prompt)
+    data_args = DataArguments.of(args, train_split=args.split, prompt=prompt)
     samples = load_splits(data_args, renderer, max_length=None, seed=0, evaluate=False).train
     return [ProofImage(one.source, one.image, one.prompt, one.text) for one in map(sample_of, samples)]
 

@@ -34,7 +34,7 @@ def test_none_are_chosen_when_none_are_asked_for(source: Source, renderer: Promp
 def test_a_data_set_that_is_named_comes_first(source: Source, renderer: PromptRenderer, tmp_path: Path) -> None:
     write_lines(tmp_path, "test", ("amber", "birch", "a longer line than those"))
     images, where = choose_images(source, ExportArguments(prove=2, dataset_name=str(tmp_path)), renderer)
-    assert where == f"of {tmp_path.name}"
+    assert where == f"of {tmp_path}"
     assert [one.truth for one in images] == ["amber", "a longer line than those"]
 
 
