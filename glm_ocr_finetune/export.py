@@ -75,7 +75,7 @@ def export(args: ExportArguments) -> int:
             return _fail(wrong, written)
         four_bit = read_in_4bit(source, renderer, images, before)
     written.rename(output)
-    return finish(args, source, output, before, describe(images, where, before, four_bit), converter)
+    return finish(args, source, output, before, describe(source, images, where, before, four_bit), converter)
 
 
 def _free_folder(output: Path) -> Path:
@@ -178,14 +178,16 @@ def read_in_4bit(
     return compare_readings(images, trained, before.rounded)
 
 
-def describe(images: Sequence[ProofImage], where: str, before: Before, four_bit: Comparison | None) -> dict[str, Any]:
+def describe(
+    source: Source, images: Sequence[ProofImage], where: str, before: Before, four_bit: Comparison | None
+) -> dict[str, Any]:
     """What was proven and what was found, in words for people and in figures for programs."""
     record: dict[str, Any] = {"images": [one.name for one in images]}
     as_adapter = before.expected.config is None
     record["weights"] = (
         "The adapter as it was trained, in files unchanged; a server reads it beside its base."
         if as_adapter
-        else "Weights in bf16 under their original names, merged in fp32."
+        else "Weights in bf16 under their original names" + (", the adapter merged in fp32." if source.adapter else ".")
     )
     record["drafts"] = _drafts_in_words(before, as_adapter)
     record["proof"] = (
