@@ -265,9 +265,12 @@ def _served(args: ExportArguments, source: Source, output: Path, before: Before)
 def _show(output: Path, record: dict[str, Any], command: str) -> None:
     for line in card.findings(record):
         logger.info("%s", line)
-    for name in ("changed_by_rounding", "changed_by_4bit"):
-        for one in record.get(name, {}).get("changed", [])[:SHOWN]:
-            logger.info("%s: %s: %r -> %r", name, one["name"], one["before"], one["after"])
+    for name, what in (("changed_by_rounding", "bf16"), ("changed_by_4bit", "full precision")):
+        changed = record.get(name, {}).get("changed", [])
+        for one in changed[:SHOWN]:
+            logger.info("in %s, %s is read %r instead of %r", what, one["name"], one["after"], one["before"])
+        if len(changed) > SHOWN:
+            logger.info("and %d more, in %s", len(changed) - SHOWN, output / RECORD_FILE)
     logger.info("exported to %s; serve it with:", output)
     sys.stdout.write(command + "\n")
 
