@@ -111,12 +111,15 @@ def _sglang(served: Served) -> str:
 
 
 def _llama_server(served: Served) -> str:
-    """llama.cpp has image bounds of its own (8 to 4,096 tokens), so ours are handed over."""
+    """llama.cpp has image bounds of its own (8 to 4,096 tokens), so ours are handed over; and it turns thinking off for
+    templates in which it recognises none, which is the prompt of ``no_think``, so that is settled too.
+    """
     text, image = gguf_files(served.directory)
     low, high = (-(-served.budget.min_pixels // PIXELS_PER_TOKEN), served.budget.max_pixels // PIXELS_PER_TOKEN)
     return _lines(
         f"llama-server -m {_path(text)} --mmproj {_path(image)} --jinja -c {served.max_model_len}",
         f"--image-min-tokens {low} --image-max-tokens {high}",
+        f"--reasoning {'on' if served.prompt_format == 'serve' else 'off'}",
     )
 
 
@@ -141,7 +144,7 @@ def modelfile(served: Served) -> str:
 
 def request_note(engine: str, served: Served) -> str:
     """What each request has to say beside the usual; empty where nothing."""
-    if served.prompt_format == "serve":
+    if served.prompt_format == "serve" or engine == "gguf":  # llama-server is started with its prompt format
         return ""
     if engine == "ollama":
         return 'Each request has to carry "think": false'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drawing import sample_entries, write_lines
@@ -45,8 +46,12 @@ def exported(run: Path, engine_name: str, folder: Path) -> Path:
     return output
 
 
-def readings(model: Path, run: Path, like_sdk: bool = False) -> list[Line]:
-    """What a model in fp32 reads of the run's evaluation lines, one at a time."""
+def readings(model: Path, run: Path, like_sdk: bool = False, fitted: Path | None = None) -> list[Line]:
+    """What a model in fp32 reads of the run's evaluation lines, one at a time.
+
+    Args:
+        fitted: a folder for the lines at the size they are read at, so that nobody resizes them any more.
+    """
     from glm_ocr_finetune.exporting.proof_images import of_run
     from glm_ocr_finetune.inputs.prompt import PromptRenderer
     from glm_ocr_finetune.model.loading import load_for_reading
@@ -59,9 +64,21 @@ def readings(model: Path, run: Path, like_sdk: bool = False) -> list[Line]:
     pixels_of = pixels_as_sent if like_sdk else read_pixels
     lines = []
     for one in of_run(run)[:LINES]:
-        request = Request(lambda one=one: pixels_of(one.image, renderer), one.prompt, 0, MAX_TOKENS)
+        image = fit(one.image, renderer, fitted / f"{len(lines)}.png") if fitted else one.image
+        request = Request(lambda image=image: pixels_of(image, renderer), one.prompt, 0, MAX_TOKENS)
         penalty = REPETITION_PENALTY if like_sdk else 1.0
         _, answer = next(iter(generate_all(loaded, renderer, [request], 1, penalty)))
-        path = one.image["path"] if isinstance(one.image, dict) else one.image
+        path = image["path"] if isinstance(image, dict) else image
         lines.append(Line(Path(str(path)), one.prompt, answer.token_ids, answer.text, answer.stopped))
     return lines
+
+
+def fit(image: Any, renderer: Any, file: Path) -> str:
+    """The image as a file at its final size, by Pillow."""
+    from glm_ocr_finetune.inputs.images import open_upright, smart_size
+    from glm_ocr_finetune.inputs.processor import PixelBudget
+
+    budget, upright = PixelBudget.of(renderer.processor), open_upright(image)
+    height, width = smart_size(upright.height, upright.width, budget.min_pixels, budget.max_pixels)
+    upright.resize((width, height)).save(file)
+    return str(file)

@@ -58,6 +58,12 @@ def test_llama_cpp_gets_the_pixel_budget_in_tokens() -> None:
     assert (value(found, "--image-min-tokens"), value(found, "--image-max-tokens")) == ("8", "6144")
 
 
+def test_llama_cpp_is_told_whether_to_think() -> None:
+    """Left alone it renders the prompt of no_think for either."""
+    assert value(words("gguf"), "--reasoning") == "on"
+    assert value(words("gguf", replace(REAL, prompt_format="no_think")), "--reasoning") == "off"
+
+
 def test_the_modelfile_stops_at_both_tokens() -> None:
     lines = modelfile(REAL).splitlines()
     assert lines[:3] == ["FROM .", "RENDERER glm-ocr", "PARSER glm-ocr"]
