@@ -19,7 +19,7 @@ EXACT = ("-ctk", "f32", "-ctv", "f32", "-fa", "off")  # keys and values in fp32,
 def test_ids_are_the_same(full_run: Path, stops: list[int], tmp_path: Path) -> None:
     folder = engine("llama.cpp")
     export = exported(full_run, "gguf", tmp_path)
-    lines = readings(export, full_run)
+    as_they_are, at_size = readings(export, full_run), readings(export, full_run, fitted=tmp_path)
     source = next(path.parent for path in folder.rglob("convert_hf_to_gguf.py"))
     text, image = gguf_files(export.resolve())
     converter = [
@@ -34,11 +34,12 @@ def test_ids_are_the_same(full_run: Path, stops: list[int], tmp_path: Path) -> N
     words = command_of(export, "--host", "127.0.0.1", "--port", str(port), "--threads", "1", *EXACT)
     words[0] = str(folder / "build" / "bin" / "llama-server")
     server = f"http://127.0.0.1:{port}"
-    tally = Tally()
+    tallies = {"at their final size": Tally(), "as they are": Tally()}
     with running(words, f"{server}/health", tmp_path / "llama.log"):
-        for line in lines:
-            choice = ask(server, export.name, line, MAX_TOKENS, temperature=0, logprobs=True, top_logprobs=5)
-            found = [token["id"] for token in choice["logprobs"]["content"]]
-            compare(tally, line, without_stop(found, stops), gaps_of(choice))
-    print(f"llama.cpp: {tally}")
-    assert tally.different == []
+        for lines, tally in zip((at_size, as_they_are), tallies.values(), strict=True):
+            for line in lines:
+                choice = ask(server, export.name, line, MAX_TOKENS, temperature=0, logprobs=True, top_logprobs=5)
+                found = [token["id"] for token in choice["logprobs"]["content"]]
+                compare(tally, line, without_stop(found, stops), gaps_of(choice))
+    print("llama.cpp, images", *(f"{name}: {tally}" for name, tally in tallies.items()), sep="\n")
+    assert tallies["at their final size"].different == []
