@@ -1,10 +1,11 @@
-# make setup | demo | test | test-slow | check | docs
+# make setup | demo | test | test-slow | engines | check | docs
 PYTHON ?= python3
 VENV ?= .venv
+ENGINES ?= .engines
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow check docs
+.PHONY: setup demo test test-slow engines check docs
 
 setup: $(READY)
 
@@ -21,6 +22,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+engines: $(READY)
+	PYTHON=$(PYTHON) tests/engines/setup.sh $(ENGINES)
+	ENGINES=$(abspath $(ENGINES)) $(BIN)/python -m pytest -m engines -s tests/engines
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -26,6 +26,7 @@ PROMPT_FORMATS = ("serve", "no_think")
 DEFAULT_PROMPT_FORMAT = PROMPT_FORMATS[0]
 NORMALISATIONS = ("none", "nfc", "nfc_case", "nfc_case_punct")
 CER_UNITS = ("grapheme", "codepoint")
+LIKE = ("sdk",)
 CACHES = ("auto", "off", "memory", "disk")
 INTERVALS = ("no", "steps", "epoch")
 OUTPUT_FORMATS = ("jsonl", "text", "markdown", "xml")
@@ -370,6 +371,12 @@ class EvaluateArguments(ScoringArguments, PromptArguments, ReaderArguments, Data
     split: str | None = arg(None, "Split to read. Default: test, else validation, else train.")
     find_label_errors: bool = arg(
         False, "Also rank the labels that the model contradicts with confidence, in suspects.jsonl."
+    )
+    like: str | None = arg(
+        None,
+        "'sdk': read what the official SDK sends its server: the image resized by the SDK and compressed as JPEG, and a "
+        "repetition penalty of 1.1.",
+        choices=LIKE,
     )
     output_dir: str = arg("./glm-ocr-evaluation", "Folder for predictions.jsonl and scores.json.")
     max_new_tokens: int | None = arg(

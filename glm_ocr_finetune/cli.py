@@ -14,6 +14,7 @@ from typing import Any
 
 from .args import DemoArguments, EvaluateArguments, InferenceArguments, ReportArguments
 from .errors import UserError
+from .export_args import ExportArguments
 from .ranks import have_joined, is_main_process
 
 PROGRAM = "glm-ocr-finetune"
@@ -91,6 +92,7 @@ def _check_data_sets(values: Mapping[str, Any], names: Sequence[str]) -> None:
 LIGHT: dict[str, type] = {
     "infer": InferenceArguments,
     "evaluate": EvaluateArguments,
+    "export": ExportArguments,
     "report": ReportArguments,
     "demo": DemoArguments,
 }
@@ -104,6 +106,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "evaluate": (
         _light(LIGHT["evaluate"], "evaluate.evaluate", "Scores go to standard output and to scores.json."),
         "score a model, or the output of another OCR system",
+    ),
+    "export": (
+        _light(LIGHT["export"], "export.export", "The command that serves the export goes to standard output."),
+        "write a tuned model as an engine loads it, proven by reading with the files",
     ),
     "report": (
         _light(LIGHT["report"], "report.report", "One file, which opens in a browser without a network."),

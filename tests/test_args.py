@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from glm_ocr_finetune import args, argument_fields
+from glm_ocr_finetune import args, argument_fields, export_args
 from glm_ocr_finetune.argument_fields import default_of
 
 FLAGS = {  # those of a class's bases stand with the bases
@@ -32,25 +32,43 @@ FLAGS = {  # those of a class's bases stand with the bases
         image max_new_tokens recursive pages dataset_name split regions level output_dir output_format shard retry_failed
         server concurrency stop_loops
     """,
-    "EvaluateArguments": "predictions split find_label_errors output_dir max_new_tokens",
+    "EvaluateArguments": "predictions split find_label_errors like output_dir max_new_tokens",
+    "ExportArguments": "model adapter engine output_dir prove split max_shard_size llama_cpp push_to_hub",
     "ReportArguments": "run tuned base output",
     "DemoArguments": "output_dir use_lora load_in_4bit seed",
 }
 COMMANDS = (
     (args.ModelArguments, args.DataArguments, args.TrainingDefaults),
-    *((one,) for one in (args.InferenceArguments, args.EvaluateArguments, args.ReportArguments, args.DemoArguments)),
+    *(
+        (one,)
+        for one in (
+            args.InferenceArguments,
+            args.EvaluateArguments,
+            export_args.ExportArguments,
+            args.ReportArguments,
+            args.DemoArguments,
+        )
+    ),
 )
+
+
+def declared_as(name: str) -> type:
+    declared: type = getattr(args, name, None) or getattr(export_args, name)
+    return declared
 
 
 @pytest.mark.parametrize("name", FLAGS)
 def test_a_new_flag_is_a_decision(name: str) -> None:
     """Do two users need two values of it? Then add it here and to the README or docs, else settle it without one."""
-    assert list(getattr(args, name).__dict__["__annotations__"]) == FLAGS[name].split()
+    assert list(declared_as(name).__dict__["__annotations__"]) == FLAGS[name].split()
 
 
 def test_no_command_is_left_out() -> None:
     declared = {
-        name for name, value in vars(args).items() if isinstance(value, type) and value.__module__ == args.__name__
+        name
+        for module in (args, export_args)
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
     }
     assert declared == set(FLAGS)
 
@@ -93,7 +111,7 @@ def test_arguments_of_another_command_are_taken_by_name() -> None:
 
 @pytest.mark.parametrize("name", FLAGS)
 def test_every_flag_says_what_it_is_and_its_default_is_one_of_its_choices(name: str) -> None:
-    for one in fields(getattr(args, name)):
+    for one in fields(declared_as(name)):
         text = one.metadata["help"]
         assert text[0].isupper() or text[0] in "'1\"" or text.startswith(("auto", "wandb", "bf16", "fp16")), one.name
         assert text.endswith((".", "...")), one.name
@@ -105,6 +123,6 @@ def test_flags_of_one_name_mean_one_thing() -> None:
     """Reading and training share prompt, budget and scoring: the same choices everywhere."""
     choices: dict[str, set[tuple[str, ...]]] = {}
     for name in FLAGS:
-        for one in fields(getattr(args, name)):
+        for one in fields(declared_as(name)):
             choices.setdefault(one.name, set()).add(tuple(one.metadata.get("choices") or ()))
     assert {name for name, found in choices.items() if len(found) > 1} == set()

@@ -20,12 +20,15 @@ LONGEST_MODULE, LONGEST_FUNCTION = 400, 50  # lines
 # Modules without a test file of their own name -> where they are tested, or why they need none.
 WITHOUT_A_FILE = {
     "__main__": "one line; the commands of the README are run with it (test_readme.py)",
+    "export_args": "test_args.py, and the command in integration/test_exports.py",
     "argument_fields": "with the arguments that are made of it: test_args.py",
     "reading/results": "a record and the line of it: reading/test_many.py",
     "data/sides": "what splits are made of: data/test_splits.py, data/test_mixture.py",
     "demo": "takes a minute: its recipe is a user's of train and report (integration/test_commands.py)",
     "errors": "one class without code, and one line",
     "evaluate": "a workflow: integration/test_judged_runs.py",
+    "export": "a workflow: integration/test_exports.py",
+    "exporting/fresh": "a program that exporting/test_proof.py starts",
     "infer": "a workflow: integration/test_commands.py",
     "train": "a workflow: integration/, invariant/",
     "inputs/colours": "every kind of image file: inputs/test_images.py",
@@ -84,6 +87,7 @@ def test_every_test_file_of_a_module_s_folder_tests_something_here() -> None:
         "benchmarks",
         "integration",
         "invariant",
+        "engines",
     }
 
 

@@ -37,6 +37,7 @@ SHORT = {
     "train": ["--model_name", "tiny", "--max_steps", "1", "--disable_tqdm", "True"],
     "infer": ["--max_new_tokens", "4"],
     "evaluate": ["--max_new_tokens", "4"],
+    "export": ["--prove", "0"],
     "report": [],
 }
 

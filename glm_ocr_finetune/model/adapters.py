@@ -63,3 +63,18 @@ def adapter_base(path: str) -> str | None:
     if sidecar and sidecar.base_model:
         return sidecar.base_model
     return str(read_object(config)["base_model_name_or_path"])
+
+
+def check_servable(adapter: str) -> None:
+    """Raise UserError for an adapter that vLLM cannot load beside its base."""
+    file = model_file(adapter, "adapter_config.json")
+    config = read_object(file) if file else {}
+    merge = "merge it instead: --for vllm"
+    for name, fine in (("use_dora", False), ("bias", "none"), ("modules_to_save", None)):
+        if (value := config.get(name, fine)) not in (fine, None, []):
+            raise UserError(f"{adapter} has {name} {value!r}, which vLLM does not load; {merge}")
+    targets = config.get("target_modules") or []
+    if outside := [one for one in targets if isinstance(targets, list) and "visual" in one]:
+        raise UserError(
+            f"{adapter} adapts {len(outside)} layers of the vision tower or projector, which vLLM does not load by default; {merge}"
+        )

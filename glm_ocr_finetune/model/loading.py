@@ -78,8 +78,10 @@ def check_model(model_name: str) -> None:
     load_config(resolve_model_path(model_name))
 
 
-def load_weights(model_name: str, load_in_4bit: bool = False, device_map: str | None = None) -> PreTrainedModel:
-    """The bare model of a hub id, directory or tiny name, in the precision this machine trains and reads in."""
+def load_weights(
+    model_name: str, load_in_4bit: bool = False, device_map: str | None = None, dtype: torch.dtype | None = None
+) -> PreTrainedModel:
+    """The bare model of a hub id, directory or tiny name, by default in the type this machine trains and reads in."""
     import torch
     from transformers import AutoModelForImageTextToText
     from transformers.utils.logging import disable_progress_bar
@@ -87,7 +89,7 @@ def load_weights(model_name: str, load_in_4bit: bool = False, device_map: str | 
     disable_progress_bar()  # of loading and writing tensors, a second each; those of downloads stay
     path = resolve_model_path(model_name)
     config = load_config(path)
-    dtype = compute_dtype()
+    dtype = dtype or compute_dtype()
     options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": False, "device_map": device_map}
     options["local_files_only"] = only_local(path)
     if load_in_4bit:
@@ -224,15 +226,7 @@ def load_for_reading(
     Returns:
         The model, the processor it was tuned with, and the prompt format it was tuned with.
     """
-    base = adapter_base(model_name)
-    base, adapter = (base, model_name) if base else (model_name, adapter)
-    if adapter and not adapter_base(adapter):
-        raise UserError(f"--adapter {adapter} holds no adapter_config.json; name the folder of a LoRA adapter")
-    if adapter and (os.path.isabs(base) or base.startswith(".")) and not Path(base).exists():
-        raise UserError(
-            f"the adapter {adapter} was trained on {base}, which is not there; name its base yourself: "
-            f"--model BASE --adapter {adapter}"
-        )
+    base, adapter = base_and_adapter(model_name, adapter)
     model: Any = load_weights(base, device_map=_device(device_map))
     if adapter:
         from peft import PeftModel
@@ -243,6 +237,20 @@ def load_for_reading(
     sidecar = read_sidecar(tuned)
     processor = load_processor(tuned if has_processor else model.name_or_path)
     return model.eval(), processor, sidecar.prompt_format if sidecar else DEFAULT_PROMPT_FORMAT
+
+
+def base_and_adapter(model_name: str, adapter: str | None) -> tuple[str, str | None]:
+    """The base model, and the adapter where ``model_name`` is one or one is given. Raises UserError when either is not there."""
+    base = adapter_base(model_name)
+    base, adapter = (base, model_name) if base else (model_name, adapter)
+    if adapter and not adapter_base(adapter):
+        raise UserError(f"--adapter {adapter} holds no adapter_config.json; name the folder of a LoRA adapter")
+    if adapter and (os.path.isabs(base) or base.startswith(".")) and not Path(base).exists():
+        raise UserError(
+            f"the adapter {adapter} was trained on {base}, which is not there; name its base yourself: "
+            f"--model BASE --adapter {adapter}"
+        )
+    return base, adapter
 
 
 def _device(device_map: str) -> str:

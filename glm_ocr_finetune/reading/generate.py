@@ -187,7 +187,6 @@ def _greedy(
     """
     import torch
 
-    options = {} if repetition_penalty == 1.0 else {"repetition_penalty": repetition_penalty}
     device = model.get_input_embeddings().weight.device  # the model's own is the tower's, which may have left the GPU
     length = inputs["input_ids"].shape[1]
     answers: list[list[int]] = [[] for _ in limits]
@@ -202,7 +201,7 @@ def _greedy(
             half_done = _HalfDone(ends, stops, length if stop_loops else None)
             output = model.generate(
                 **inputs,
-                **options,
+                logits_processor=_penalties(repetition_penalty, inputs["attention_mask"]),
                 max_new_tokens=left,
                 do_sample=False,
                 stopping_criteria=[half_done],
@@ -223,6 +222,33 @@ def _with_features(model: Any, inputs: dict[str, Any], encoder: VisionEncoder) -
     features = encoder.features(backbone_of(model), inputs)
     rest = {name: value for name, value in inputs.items() if name == "image_grid_thw" or name not in INPUTS}
     return rest | {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}
+
+
+def _penalties(penalty: float, prompt_mask: torch.Tensor) -> list[_RepetitionPenalty]:
+    return [] if penalty == 1.0 else [_RepetitionPenalty(penalty, prompt_mask)]
+
+
+class _RepetitionPenalty:
+    """A logits processor of ``generate``: what stands in the prompt or the answer becomes less likely, as in vLLM.
+
+    transformers' own counts the padding before a prompt too, which is a stop token here.
+
+    Args:
+        prompt_mask: (B, L) 0 where the prompt is padded on its left.
+    """
+
+    def __init__(self, penalty: float, prompt_mask: torch.Tensor) -> None:
+        from transformers import RepetitionPenaltyLogitsProcessor
+
+        self.penalise = RepetitionPenaltyLogitsProcessor(penalty)
+        self.padded = prompt_mask == 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        seen = input_ids.clone()
+        length = self.padded.shape[1]
+        seen[:, :length] = seen[:, :length].where(~self.padded, seen[:, length - 1 : length])
+        penalised: torch.Tensor = self.penalise(seen, scores)
+        return penalised
 
 
 class _HalfDone:

@@ -19,6 +19,7 @@ from ..vision.cache import VisionCache
 from ..vision.encoder import VisionEncoder
 from ..vision.pixels import read_pixels
 from .generate import Generated, Request, generate_all, longest_first
+from .sdk import pixels_as_sent
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,6 +42,7 @@ def read_samples(
     repetition_penalty: float = 1.0,
     progress: bool = True,
     encoder: VisionEncoder | None = None,
+    like_sdk: bool = False,
 ) -> list[Reading]:
     """Read every sample, longest first and in batches of like length.
 
@@ -49,6 +51,7 @@ def read_samples(
         lengths: N sequence lengths in tokens, for the order.
         max_new_tokens: longest answer; by default :func:`answer_limit` of each truth, whatever is read beside it.
         encoder: gives the image features, the cached ones without work.
+        like_sdk: read the images as the official SDK sends them; its repetition penalty is for the caller to give.
 
     Returns:
         N readings in the order of the samples; under torchrun each rank reads a share, and all get all.
@@ -56,7 +59,7 @@ def read_samples(
     from tqdm import tqdm
 
     encoder = encoder or VisionEncoder()
-    requests = requests_of(samples, lengths, renderer, max_new_tokens, encoder.cache)
+    requests = requests_of(samples, lengths, renderer, max_new_tokens, encoder.cache, like_sdk)
     mine = my_share(longest_first(requests))
     readings: list[tuple[int, Reading]] = []
     these = [requests[index] for index in mine]
@@ -75,6 +78,7 @@ def requests_of(
     renderer: PromptRenderer,
     max_new_tokens: int | None,
     cache: VisionCache | None = None,
+    like_sdk: bool = False,
 ) -> list[Request]:
     """What is to be read of each sample, its answer as long as ``max_new_tokens`` or twice its truth and more."""
     requests = []
@@ -82,7 +86,11 @@ def requests_of(
         num_answer_tokens = len(renderer.answer_ids(sample.text))
         requests.append(
             Request(
-                pixels=partial(read_pixels, sample.image, renderer, cache, size=sample.size, key=sample.key),
+                pixels=(
+                    partial(pixels_as_sent, sample.image, renderer)
+                    if like_sdk
+                    else partial(read_pixels, sample.image, renderer, cache, size=sample.size, key=sample.key)
+                ),
                 prompt=sample.prompt,
                 num_tokens=int(lengths[index]) - num_answer_tokens,
                 max_new_tokens=max_new_tokens or answer_limit(num_answer_tokens),

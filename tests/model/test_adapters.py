@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.model.adapters import adapter_base, add_lora, check_adapter_arguments, lora_target_modules
+from glm_ocr_finetune.model.adapters import (
+    adapter_base,
+    add_lora,
+    check_adapter_arguments,
+    check_servable,
+    lora_target_modules,
+)
 from glm_ocr_finetune.model.loading import load_weights
 from glm_ocr_finetune.model.parts import freeze
 
@@ -86,3 +92,32 @@ def test_the_base_is_what_was_typed_in_training_else_what_peft_wrote(tmp_path: P
 def test_arguments_that_cannot_work(given: tuple[bool, int, int | None, float, bool], message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_adapter_arguments(*given)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"use_dora": True}, "has use_dora True, which vLLM does not load; merge it instead: --for vllm"),
+        ({"bias": "lora_only"}, "has bias 'lora_only'"),
+        ({"modules_to_save": ["lm_head"]}, r"has modules_to_save \['lm_head'\]"),
+        (
+            {"target_modules": ["model.visual.merger.proj", "q_proj"]},
+            "adapts 1 layers of the vision tower or projector",
+        ),
+    ],
+)
+def test_what_vllm_does_not_load_beside_a_base_is_told(config: dict[str, object], told: str, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"bias": "none", "modules_to_save": None} | config))
+    with pytest.raises(UserError, match=told):
+        check_servable(str(tmp_path))
+
+
+def test_an_adapter_of_the_language_model_is_servable(tmp_path: Path) -> None:
+    config = {
+        "bias": "none",
+        "use_dora": False,
+        "modules_to_save": None,
+        "target_modules": ["model.language_model.layers.0.mlp.down_proj"],
+    }
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    check_servable(str(tmp_path))

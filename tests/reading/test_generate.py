@@ -165,3 +165,12 @@ def test_a_batch_that_is_too_large_after_all_is_read_in_halves(reader: Reader, m
     monkeypatch.setattr(model, "generate", full)
     with pytest.raises(torch.OutOfMemoryError):
         read(reader, limits, None)
+
+
+def test_the_penalty_counts_the_prompt_but_not_the_padding() -> None:
+    """As vLLM does: a positive score is divided, a negative one multiplied, once however often a token stands there."""
+    ids = torch.tensor([[0, 0, 3, 4, 4], [1, 2, 3, 4, 0]])  # two rows with a prompt of four; the first is padded with 0
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
+    scores = torch.tensor([[2.0, 2.0, 2.0, 2.0, -2.0, 2.0]] * 2)
+    found = generating._RepetitionPenalty(2.0, mask)(ids, scores)
+    assert found.tolist() == [[2.0, 2.0, 2.0, 1.0, -4.0, 2.0], [1.0, 1.0, 1.0, 1.0, -4.0, 2.0]]

@@ -1,0 +1,41 @@
+"""The arguments of ``export``; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .args import DEFAULT_MODEL, DataSource
+from .argument_fields import NOT_NEGATIVE, arg
+
+ENGINES = ("transformers", "vllm", "sglang", "gguf", "ollama", "adapter")
+
+
+@dataclass
+class ExportArguments(DataSource):
+    """What is exported, for which engine, and with which images it is proven."""
+
+    model: str = arg(
+        DEFAULT_MODEL,
+        "Hub id or directory: a tuned model, a LoRA adapter, a run's output folder or one of its checkpoints.",
+        also=("model_name",),
+    )
+    adapter: str | None = arg(None, "Directory of a LoRA adapter. Default: --model, if it holds adapter_config.json.")
+    engine: str = arg(
+        "vllm",
+        "What is to load it. 'adapter': a LoRA adapter that vLLM serves beside its base.",
+        choices=ENGINES,
+        also=("for",),
+    )
+    output_dir: str = arg("./glm-ocr-export", "New folder for the exported files.")
+    prove: int = arg(
+        8,
+        "Images that a fresh process reads with the exported files, for comparison with the model before the export; "
+        "0 compares the files only. Taken from --dataset_name, else from the run's evaluation, else drawn.",
+        within=NOT_NEGATIVE,
+    )
+    split: str | None = arg(None, "Split of --dataset_name. Default: test, else validation, else train.")
+    max_shard_size: str | None = arg(None, "Split the weights into files of at most this size, such as 2GB.")
+    llama_cpp: str | None = arg(
+        None, "Source folder of llama.cpp, whose converter is run with --for gguf. Default: $LLAMA_CPP."
+    )
+    push_to_hub: str | None = arg(None, "Hub repository to upload the export to once it is proven: owner/name.")
