@@ -84,6 +84,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return data | {
         "FOLDER_OR_ZIP": "pages",
         "SHARDS": "shards",
+        "LINES:0.7": "lines:0.7",
+        "TABLES:0.3": "data.json:0.3",
+        "SCANS": "lines/images",
         "IMAGES": "lines/images",
         "IMAGE_OR_FOLDER": "lines/images",
         "MODEL": "./glm-ocr-finetuned",

@@ -225,7 +225,9 @@ def tiny_path(name: str) -> Path:
     directory = home / f"tiny-random-{RANDOM_VERSION}"
     if not directory.is_dir():
         home.mkdir(parents=True, exist_ok=True)
-        # another process may be first: then the rename fails, and its directory serves as well
-        with tempfile.TemporaryDirectory(dir=home) as scratch, contextlib.suppress(OSError):
-            write_random(Path(scratch) / "tiny").rename(directory)
+        with tempfile.TemporaryDirectory(dir=home) as scratch:
+            made = write_random(Path(scratch) / "tiny")
+            # another process may be first: then the rename fails, and its directory serves as well
+            with contextlib.suppress(OSError):
+                made.rename(directory)
     return directory
