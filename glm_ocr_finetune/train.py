@@ -17,6 +17,7 @@ from transformers import set_seed
 from .args import DEFAULT_PROMPT_FORMAT, DataArguments, ModelArguments
 from .data.collate import VLMDataCollator
 from .data.splits import Splits, load_splits
+from .data.streaming import load_streamed, refuse_with_streaming
 from .data.survey import SetAside
 from .errors import UserError
 from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS
@@ -113,6 +114,7 @@ def train_in_folder(model_args: ModelArguments, data_args: DataArguments, traini
         build_judge(splits, collator.renderer, training_args, encoder),
         record,
         data_args.data_sets,
+        splits.stream,
     )
     if checkpoint and is_finished(trainer):
         return
@@ -136,7 +138,7 @@ def build(
 
 
 def dry_run(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
-    """Build everything and show it; nothing is trained or written."""
+    """Build everything and show it; nothing is trained, and only a picture of some samples is written."""
     from .planning.dry_run import show
 
     model, _, splits, collator = build(model_args, data_args, training_args)
@@ -186,6 +188,8 @@ def plan(model_args: ModelArguments, data_args: DataArguments, training_args: Tr
 def resolve(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     """Settle what depends on more than one of the three, and refuse what contradicts itself."""
     refuse_contradiction(model_args, training_args)
+    if data_args.streaming:
+        refuse_with_streaming(data_args, training_args)
     if not data_args.dry_run and not (data_args.plan and plan_size(data_args.plan)):
         refuse_one_process_for_many_gpus(training_args)
     settle_shared_weights(training_args, reads_a_probe=data_args.probe_dataset is not None)
@@ -259,7 +263,10 @@ def build_data(
     seed = training_args.data_seed if training_args.data_seed is not None else training_args.seed
     given = training_args.gave_max_length
     fitting = fitting_of(model_args, data_args, training_args)
-    splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate, fitting)
+    if data_args.streaming:
+        splits = load_streamed(data_args, renderer, training_args, seed, evaluate, fitting)
+    else:
+        splits = load_splits(data_args, renderer, training_args.max_length, seed, evaluate, fitting)
     training_args.max_length = splits.fitted.max_length
     if settled := splits.fitted.explained(given):
         logger.info("%s", settled)
@@ -271,6 +278,10 @@ def build_data(
 def report_data(splits: Splits, training_args: TrainingArguments) -> None:
     """Say what is trained on and what was set aside."""
     if not is_main_process():
+        return
+    if splits.stream:
+        for note in splits.notes:
+            logger.info("%s", note)
         return
     held_out = len(splits.evaluation) if splits.evaluation is not None else 0
     logger.info("samples: %d to train on, %d to evaluate on%s", len(splits.train), held_out, splits.groups_in_words())
@@ -291,6 +302,8 @@ def run(trainer: GlmOcrTrainer, checkpoint: Path | None) -> None:
     on_signal = SaveOnSignal()
     trainer.add_callback(on_signal)
     trainer.data_collator.on_bad_image = ListedIn(Path(trainer.args.output_dir) / SET_ASIDE_FILE)
+    if trainer.stream and checkpoint:
+        trainer.stream.load(checkpoint)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
@@ -300,6 +313,8 @@ def run(trainer: GlmOcrTrainer, checkpoint: Path | None) -> None:
     if on_signal.stopped_by is not None:
         saved = Path(trainer.args.output_dir) / name_of(trainer.state.global_step)
         raise Interrupted(on_signal.stopped_by, str(saved))
+    if trainer.stream:
+        trainer.stream.conclude()
     trainer.look_at_result()
     trainer.divergence.raise_if_diverged(learning_rate)
 

@@ -20,7 +20,7 @@ FLAGS = {  # those of a class's bases stand with the bases
     "PromptArguments": "prompt task prompt_format min_pixels max_pixels",
     "ScoringArguments": "text_normalisation cer_unit",
     "ReaderArguments": "model adapter batch_size repetition_penalty device_map",
-    "DataArguments": "train_split eval_split eval_split_size probe_dataset replay_dataset replay_ratio dry_run plan",
+    "DataArguments": "train_split eval_split eval_split_size probe_dataset replay_dataset replay_ratio streaming dry_run plan",
     "TrainingDefaults": """
         output_dir overwrite_output_dir num_train_epochs max_steps learning_rate lr_scheduler_type warmup_ratio warmup_steps
         per_device_train_batch_size gradient_accumulation_steps tokens_per_batch padding_free cache_vision_features
@@ -28,7 +28,10 @@ FLAGS = {  # those of a class's bases stand with the bases
         save_total_limit load_best_model_at_end eval_generate eval_samples per_device_eval_batch_size
         metric_for_best_model early_stopping_patience report_to logging_nan_inf_filter max_grad_norm bf16 fp16 gradient_checkpointing
     """,
-    "InferenceArguments": "image max_new_tokens",
+    "InferenceArguments": """
+        image max_new_tokens recursive pages dataset_name split regions level output_dir output_format shard retry_failed
+        server concurrency stop_loops
+    """,
     "EvaluateArguments": "predictions split find_label_errors like output_dir max_new_tokens",
     "ExportArguments": "model adapter engine output_dir prove split max_shard_size llama_cpp push_to_hub",
     "ReportArguments": "run tuned base output",

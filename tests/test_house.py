@@ -22,6 +22,7 @@ WITHOUT_A_FILE = {
     "__main__": "one line; the commands of the README are run with it (test_readme.py)",
     "export_args": "test_args.py, and the command in integration/test_exports.py",
     "argument_fields": "with the arguments that are made of it: test_args.py",
+    "reading/results": "a record and the line of it: reading/test_many.py",
     "data/sides": "what splits are made of: data/test_splits.py, data/test_mixture.py",
     "demo": "takes a minute: its recipe is a user's of train and report (integration/test_commands.py)",
     "errors": "one class without code, and one line",
@@ -43,6 +44,7 @@ WITHOUT_A_FILE = {
     "report/*": "by what they make, files and the page: report/test_report_*.py",
     "training/cache_choice": "invariant/test_no_work_twice.py",
     "training/forward": "invariant/test_no_work_twice.py",
+    "training/trainer_parts": "training/test_trainer.py",
     "training/verdict": "integration/test_judged_runs.py",
 }
 

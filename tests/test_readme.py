@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from drawing import WORDS, draw_line, write_lines
 from page_files import draw_page, page_xml
+from streamed import write_parquet
 
 CLONE = Path(__file__).parents[1]
 README = (CLONE / "README.md").read_text(encoding="utf-8")
@@ -77,10 +78,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     for name in ("p", "q"):
         draw_page(tmp_path / "pages" / f"{name}.png", (300 + len(WORDS), 200) if name == "q" else (300, 200))
         (tmp_path / "pages" / f"{name}.xml").write_text(page_xml(image=f"{name}.png"), encoding="utf-8")
+    write_parquet(tmp_path / "shards", 36)
     monkeypatch.chdir(tmp_path)
     data = dict.fromkeys(("your-hf-dataset", "FOLDER", "FILE_OR_FOLDER", "FOLDER_OR_ZIP", "DATA"), "lines")
     return data | {
         "FOLDER_OR_ZIP": "pages",
+        "SHARDS": "shards",
         "IMAGES": "lines/images",
         "IMAGE_OR_FOLDER": "lines/images",
         "MODEL": "./glm-ocr-finetuned",

@@ -25,6 +25,7 @@ from ..folders import kept_for_later
 from ..inputs.images import ImageError, inspect_image
 from ..inputs.pdf_pages import split_page_path
 from ..inputs.prompt import PromptRenderer
+from ..inputs.tar_members import split_member_path
 from ..readers import problem_in_words
 from ..readers.rows import image_of
 
@@ -123,8 +124,8 @@ def _measure_some(rows: Dataset, renderer: PromptRenderer, default_prompt: str, 
     measured = Measured(heights, widths, text_tokens, np.zeros((len(numbers), KEY_BYTES), np.uint8), {})
     for position, row in enumerate(_iterate(rows, numbers)):
         try:
-            size, key, tokens = _measure_row(row, renderer, default_prompt)
-        except _Rejected as rejected:
+            size, key, tokens = measure_row(row, renderer, default_prompt)
+        except Rejected as rejected:
             measured.rejected[position] = (rejected.reason, rejected.detail)
             continue
         heights[position], widths[position] = size
@@ -139,25 +140,27 @@ def _iterate(rows: Dataset, numbers: range) -> Iterator[dict[str, Any]]:
         yield from ({name: batch[name][i] for name in batch} for i in range(len(batch["source"])))
 
 
-class _Rejected(Exception):
+class Rejected(Exception):
+    """A row that cannot be used: a reason, and what it is about."""
+
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
 
 
-def _measure_row(
+def measure_row(
     row: Mapping[str, Any], renderer: PromptRenderer, default_prompt: str
 ) -> tuple[tuple[int, int], bytes, int]:
-    """(height, width) and content key of a row's image, and the tokens of its text."""
+    """(height, width) and content key of a row's image, and the tokens of its text. Raises Rejected."""
     if row["problem"]:
-        raise _Rejected(row["problem"], problem_in_words(row))
+        raise Rejected(row["problem"], problem_in_words(row))
     prompt = row["prompt"] or default_prompt
     if token := renderer.control_token_in(prompt):
-        raise _Rejected("control_token_in_prompt", f"{token} in its prompt would reach the model as a control token")
+        raise Rejected("control_token_in_prompt", f"{token} in its prompt would reach the model as a control token")
     try:
         size, key = inspect_image(image_of(row))
     except ImageError as error:
-        raise _Rejected(error.reason, str(error)) from error
+        raise Rejected(error.reason, str(error)) from error
     return size, key, renderer.num_text_tokens(prompt, row["text"])
 
 
@@ -191,7 +194,7 @@ def _identities(rows: Dataset) -> Iterator[bytes]:
 
 
 def _state(path: str | None) -> bytes:
-    file, _ = split_page_path(path) or (path, 0)
+    file, *_ = split_page_path(path) or split_member_path(path) or (path,)
     try:
         state = os.stat(file) if file else None
     except (OSError, ValueError):

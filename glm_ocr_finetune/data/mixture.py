@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..readers.rows import counted
-from .sides import Side, keys_of
+from .sides import Side, keys_of, numbers_of
 from .split import split_rows
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ def divide(
     ]
     if len(sides) == 1:
         return [np.setdiff1d(np.arange(len(sides[0])), held[0])], held
-    kept_back = {part[i] for part, some in zip(keys, held, strict=True) for i in some.tolist()}
-    return [np.array([i for i, key in enumerate(part) if key not in kept_back], np.int64) for part in keys], held
+    numbers = numbers_of(keys)
+    kept_back = np.concatenate([part[some] for part, some in zip(numbers, held, strict=True)])
+    return [np.flatnonzero(~np.isin(part, kept_back)) for part in numbers], held
 
 
 def shares_to_counts(sizes: Sequence[int], shares: Sequence[float | None]) -> list[int]:
@@ -87,11 +88,11 @@ def leaks(
     Args:
         judged, held: the sides and positions that are evaluated on.
     """
-    keys = keys_of([*trained, *judged])
-    seen = {part[i] for part, some in zip(keys, drawn, strict=False) for i in np.unique(some).tolist()}
+    numbers = numbers_of(keys_of([*trained, *judged]))
+    seen = np.concatenate([part[some] for part, some in zip(numbers, drawn, strict=False)])
     count, first = 0, ""
-    for side, part, some in zip(judged, keys[len(trained) :], held, strict=True):
-        shared = np.array([i for i in some.tolist() if part[i] in seen], np.int64)
+    for side, part, some in zip(judged, numbers[len(trained) :], held, strict=True):
+        shared = some[np.isin(part[some], seen)]
         first = first or (side.sources(shared[:1])[0] if len(shared) else "")
         count += len(shared)
     if not count:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..data_sets import DataSet
 from ..readers.rows import column_of
 from .measure import Measured
-from .split import joined
+from .split import joined, numbered
 from .survey import SetAside, Survey
 
 if TYPE_CHECKING:
-    import numpy as np
+    import pyarrow as pa
     from datasets import Dataset, Features
     from numpy.typing import NDArray
 
@@ -42,14 +44,19 @@ class Side:
         """The samples at these positions among the kept rows."""
         return self.rows.select(self.survey.kept[chosen]).with_transform(partial(_fill_prompt, prompt=self.prompt))
 
-    def groups(self) -> list[str | None]:
-        """The group of each kept row; those of two data sets are never the same."""
-        groups = column_of(self.rows.select(self.survey.kept), "group").to_pylist()
-        return [None if group is None else f"{self.data_set.name}\n{group}" for group in groups]
+    def groups(self) -> pa.Array:
+        """The group of each kept row, or null; those of two data sets are never the same."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
 
-    def image_keys(self) -> list[bytes]:
-        """Equal for kept rows with identical images."""
-        return [self.measured.key(row) for row in self.survey.kept.tolist()]
+        groups = column_of(self.rows.select(self.survey.kept), "group")
+        if groups.null_count == len(groups):
+            return pa.nulls(len(groups), pa.string())
+        return pc.binary_join_element_wise(self.data_set.name, groups, "\n").combine_chunks()
+
+    def image_keys(self) -> NDArray[np.uint8]:
+        """(number of kept rows, 16), equal for identical images."""
+        return self.measured.keys[self.survey.kept]
 
     def sources(self, chosen: NDArray[np.int64]) -> list[str]:
         return list(self.rows.select(self.survey.kept[chosen])["source"])
@@ -68,11 +75,19 @@ def count_groups(parts: Sequence[tuple[Side, NDArray[np.int64]]]) -> int:
     return sum(int(pc.count_distinct(column).as_py()) for column in columns)
 
 
-def keys_of(sides: Sequence[Side]) -> list[list[bytes]]:
+def keys_of(sides: Sequence[Side]) -> list[NDArray[np.uint8]]:
     """For each side a key a kept row: equal, over all sides, for rows with identical images or of one group."""
-    groups = [group for side in sides for group in side.groups()]
-    keys = iter(joined([key for side in sides for key in side.image_keys()], groups))
-    return [[next(keys) for _ in range(len(side))] for side in sides]
+    import pyarrow as pa
+
+    groups = pa.concat_arrays([side.groups() for side in sides])
+    keys = joined(np.concatenate([side.image_keys() for side in sides]), groups)
+    return np.split(keys, np.cumsum([len(side) for side in sides])[:-1])
+
+
+def numbers_of(keys: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.int64]]:
+    """A number for each key, equal over all sides for equal keys."""
+    _, numbers = numbered(np.concatenate(keys))
+    return np.split(numbers, np.cumsum([len(part) for part in keys])[:-1])
 
 
 def concatenated(parts: Sequence[Dataset]) -> Dataset:

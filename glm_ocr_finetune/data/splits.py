@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import Glm46VProcessor
 
+    from .stream import Stream
+
 Fitting = Callable[[Shapes, PixelBudget], Fitted]
 
 
@@ -43,6 +45,8 @@ class Splits:
         train_image_tokens, evaluation_image_tokens: how many of them are image tokens, int32.
         groups: pages, documents or hands that the samples of each side are from, as far as they are known.
         fitted: the pixel budget and the longest sequence that all of them are under.
+        stream: what is trained on with ``--streaming True``; ``train`` is then the part of its head that is not
+            evaluated on.
     """
 
     train: Dataset
@@ -55,6 +59,7 @@ class Splits:
     groups: tuple[int, int] = (0, 0)
     set_aside: list[SetAside] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    stream: Stream | None = None
 
     def groups_in_words(self) -> str:
         """How many pages or other groups the samples are of; nothing where no group is known."""
@@ -98,15 +103,13 @@ def load_splits(
     own_split = [one for one in sets if evaluate and one.args.eval_split is not None and not one.is_replay]
     tables = _read_all(sets, own_split, data_args.default_prompt)
     measured = [measure(rows, renderer, data_args.default_prompt) for rows in tables]
-    fitted = _fit_all(
+    fitted = fit_all(
         [one for one, of in zip(measured, [*sets, *own_split], strict=True) if not of.is_replay],
         renderer.processor,
         fitting or partial(fit, max_length=max_length),
     )
     sides = [
-        Side(
-            of, _with_measures(rows, one), one, survey(one, fitted.budget, fitted.max_length), data_args.default_prompt
-        )
+        Side(of, with_measures(rows, one), one, survey(one, fitted.budget, fitted.max_length), data_args.default_prompt)
         for of, rows, one in zip([*sets, *own_split], tables, measured, strict=True)
     ]
     _refuse_empty(sides[: len(sets)])
@@ -182,7 +185,7 @@ def unused_splits(data_args: DataArguments) -> list[str]:
     return [f"the data set also has the split {', '.join(others)}; to evaluate on it: --eval_split {others[-1]}"]
 
 
-def _fit_all(measured: Sequence[Measured], processor: Glm46VProcessor, fitting: Fitting) -> Fitted:
+def fit_all(measured: Sequence[Measured], processor: Glm46VProcessor, fitting: Fitting) -> Fitted:
     """One budget and one longest sequence for the samples of all splits, set in the processor."""
     fitted = fitting(Shapes.joined([shapes_of(one) for one in measured]), PixelBudget.of(processor))
     set_pixel_budget(processor, fitted.budget.min_pixels, fitted.budget.max_pixels)
@@ -253,26 +256,27 @@ def _rows(one: DataSet, split: str | None, default_prompt: str) -> Dataset:
     return rows if own == default_prompt != JSON_PROMPT else with_prompt(rows, own)
 
 
-def _with_measures(rows: Dataset, measured: Measured) -> Dataset:
+def with_measures(rows: Dataset, measured: Measured) -> Dataset:
     """The rows with ``height``, ``width`` and ``key`` beside them."""
-    from datasets import Dataset, Features, Value, concatenate_datasets
+    import pyarrow as pa
+    from datasets import Dataset, concatenate_datasets
 
-    columns = {
-        "height": measured.heights,
-        "width": measured.widths,
-        "key": [measured.key(row) for row in range(len(measured.heights))],
-    }
-    features = Features({"height": Value("int32"), "width": Value("int32"), "key": Value("binary")})
-    return concatenate_datasets([rows, Dataset.from_dict(columns, features)], axis=1)
+    size = measured.keys.shape[1]
+    keys = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(size), len(measured.keys), [None, pa.py_buffer(measured.keys)]
+    )
+    columns = {"height": measured.heights, "width": measured.widths, "key": keys.cast(pa.binary())}
+    return concatenate_datasets([rows, Dataset(pa.table(columns))], axis=1)
 
 
 def _refuse_empty(sides: Sequence[Side]) -> None:
     for side in sides:
         if not len(side):
-            raise UserError(_nothing_left(side))
+            raise UserError(nothing_left(side))
 
 
-def _nothing_left(side: Side) -> str:
+def nothing_left(side: Side) -> str:
+    """That no sample of a side can be used, and why."""
     set_aside = side.set_aside()
     counts = Counter(row.reason for row in set_aside)
     reasons = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())

@@ -61,18 +61,20 @@ def survey(measured: Measured, budget: PixelBudget, max_length: int | None) -> S
     tokens = image_tokens + shapes.text_tokens
     fits = (image_tokens > 0) & (tokens <= max_length if max_length else True)
     rejected = dict(measured.rejected)
-    for row, text, image in zip(*(of[~fits].tolist() for of in (rows, shapes.text_tokens, image_tokens)), strict=True):
-        rejected[row] = _too_thin(measured, row, budget) or (
-            "too_long",
-            f"{text} tokens of text and {image} of image exceed --max_length {max_length}",
-        )
+    for row in rows[~fits].tolist():
+        shape = (int(measured.heights[row]), int(measured.widths[row]), int(measured.text_tokens[row]))
+        rejected[row] = why_not(*shape, budget, max_length) or ("too_long", "")
     return Survey(rows[fits], tokens[fits], image_tokens[fits], rejected)
 
 
-def _too_thin(measured: Measured, row: int, budget: PixelBudget) -> tuple[str, str] | None:
-    """Why the image of a row cannot be resized at all; None when it can."""
+def why_not(
+    height: int, width: int, text_tokens: int, budget: PixelBudget, max_length: int | None
+) -> tuple[str, str] | None:
+    """Why a sample cannot be used: its image cannot be resized, or it is too long; None when it can."""
     try:
-        budget.num_image_tokens(int(measured.heights[row]), int(measured.widths[row]))
+        image_tokens = budget.num_image_tokens(height, width)
     except ImageError as error:
         return error.reason, str(error)
-    return None
+    if max_length is None or text_tokens + image_tokens <= max_length:
+        return None
+    return "too_long", f"{text_tokens} tokens of text and {image_tokens} of image exceed --max_length {max_length}"

@@ -22,6 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from .colours import to_rgb
 from .pdf_pages import PdfError, draw_page, page_size, split_page_path
 from .regions import Region
+from .tar_members import read_member, split_member_path
 
 MAX_IMAGE_PIXELS = 178_956_970
 """Images with more pixels are refused as decompression bombs.
@@ -34,7 +35,7 @@ ImageSource = dict[str, Any]
 """``{"bytes": bytes | None, "path": str | None}``, as ``datasets.Image(decode=False)`` yields.
 
 With a ``"region"`` (see ``regions``) it is that part of the upright page alone. A path such as
-``a.pdf#page=3`` is a page of a PDF.
+``a.pdf#page=3`` is a page of a PDF, one such as ``a.tar#512+900:1.png`` a file within a tar.
 """
 
 AnyImage = ImageSource | str | Path | bytes | Image.Image
@@ -222,6 +223,8 @@ def stream_of(image: ImageSource | str | Path | bytes) -> Iterator[Any]:
     data, path = bytes_and_path(image)
     if data is None and path is None:
         raise ImageError("missing_image", "neither a file nor its bytes are given")
+    if data is None and path is not None and (member := split_member_path(path)) and not os.path.exists(path):
+        data = _member(path, *member)
     if data is None and path is not None:
         _check_file(path)
         with open(path, "rb") as file:
@@ -230,6 +233,14 @@ def stream_of(image: ImageSource | str | Path | bytes) -> Iterator[Any]:
         raise ImageError("empty_file", f"{image_name(image)}: 0 bytes")
     else:
         yield BytesIO(data)
+
+
+def _member(path: str, file: str, offset: int, size: int) -> bytes:
+    _check_file(file)
+    try:
+        return read_member(file, offset, size)
+    except (OSError, EOFError) as error:
+        raise ImageError("unreadable_image", f"{path}: {error}") from error
 
 
 def bytes_and_path(image: ImageSource | str | Path | bytes) -> tuple[bytes | None, str | None]:

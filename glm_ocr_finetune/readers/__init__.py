@@ -40,6 +40,7 @@ from .pages.pdf import pdf_splits
 from .pages.reader import page_splits
 from .rows import COLUMNS, PROBLEMS, ReadOptions, problem_in_words
 from .saved import saved_splits
+from .streams import RowStream, hub_stream, stream_of
 from .tables import SUFFIXES, canonical_split, known_table_splits, table_splits
 from .text_pairs import ground_truth_splits, images_alone, text_pair_splits
 from .webdataset import webdataset_splits
@@ -47,7 +48,16 @@ from .webdataset import webdataset_splits
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["COLUMNS", "PROBLEMS", "check_data_set", "list_splits", "load_rows", "local_path", "problem_in_words"]
+__all__ = [
+    "COLUMNS",
+    "PROBLEMS",
+    "check_data_set",
+    "list_splits",
+    "load_rows",
+    "load_stream",
+    "local_path",
+    "problem_in_words",
+]
 
 Splits = dict[str, "Callable[[], Dataset]"]
 """Split name -> function that reads its rows."""
@@ -117,6 +127,17 @@ def load_rows(
     if len(rows) == 0:
         raise UserError(f"{dataset_name}: split {split!r} has no rows.")
     return with_groups(rows, options)
+
+
+def load_stream(dataset_name: str, *, split: str, options: ReadOptions) -> RowStream:
+    """The rows of one split as a stream: parquet files or tar shards, local or of the hub.
+
+    Raises ``UserError`` when there is no such data set or split, or its format is not streamed.
+    """
+    splits = _local_splits(dataset_name, options)
+    if splits is None:
+        return hub_stream(dataset_name, split, options)
+    return stream_of(splits, _resolve(splits, split, dataset_name), dataset_name, options)
 
 
 def list_splits(dataset_name: str, config: str | None = None, data_format: str | None = None) -> list[str]:

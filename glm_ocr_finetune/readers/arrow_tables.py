@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
+
+_ROWS_AT_ONCE = 64  # some of which hold their images
 
 _ABSENT = " "
 """Names no column: the images of these rows stay in a table of their own, which is never copied."""
@@ -62,7 +64,7 @@ def restructure(table: Dataset, options: ReadOptions, origin: Origin) -> Dataset
     Rows are called ``split:index``, counted from 0 as the table's own indices. Raises ``UserError``
     when the columns are not known.
     """
-    layout = _layout(table, options, origin.where)
+    layout = layout_of(table.features, options, origin.where)
     finder = image_finder(origin.roots, options.image_folder, lenient=layout.is_conversation)
     key = (table._fingerprint, layout, options, origin)
     table = _undecoded(table, layout.image) if layout.image else table
@@ -73,9 +75,10 @@ def restructure(table: Dataset, options: ReadOptions, origin: Origin) -> Dataset
     return _beside(table, layout.image, rows)
 
 
-def _layout(table: Dataset, options: ReadOptions, where: str) -> Layout:
-    layout = find_layout(kinds_of_features(table.features), options, where)
-    feature = table.features[layout.text]
+def layout_of(features: Mapping[str, Any], options: ReadOptions, where: str) -> Layout:
+    """The layout of a table with columns of these types. Raises ``UserError`` when the columns are not known."""
+    layout = find_layout(kinds_of_features(features), options, where)
+    feature = features[layout.text]
     names = getattr(feature, "names", None)
     if "float" in str(getattr(feature, "dtype", "")):
         logger.warning("%s: the labels are stored as %s: 1.50 is read as 1.5, and 12 may be 12.0", where, feature.dtype)
@@ -116,10 +119,37 @@ def _has_bytes(cells: Any) -> list[bool]:
 
 def _rows(table: Dataset, layout: Layout, finder: ImageFinder, origin: Origin) -> Iterator[Row]:
     columns = [name for name in table.column_names if name in layout.columns]
-    for index, values in enumerate(table.select_columns(columns)):
-        if isinstance(values[layout.text], dict):
-            values[layout.text] = _without_gaps(values[layout.text]) or None
-        yield from to_rows(Record(f"{origin.split}:{index}", origin.roots[0], values), layout, finder)
+    index = 0
+    for batch in table.select_columns(columns).with_format("arrow").iter(_ROWS_AT_ONCE):
+        for values in batch.to_pylist():
+            yield from _rows_of(f"{origin.split}:{index}", values, layout, finder, origin)
+            index += 1
+
+
+def _rows_of(source: str, values: dict[str, Any], layout: Layout, finder: ImageFinder, origin: Origin) -> Iterator[Row]:
+    if isinstance(values[layout.text], dict):
+        values[layout.text] = _without_gaps(values[layout.text]) or None
+    yield from to_rows(Record(source, origin.roots[0], values), layout, finder)
+
+
+def stream_rows(
+    source: str, values: dict[str, Any], layout: Layout, finder: ImageFinder, origin: Origin
+) -> Iterator[Row]:
+    """The rows of one row of a table that is read as a stream, as :func:`restructure` makes them of a whole one."""
+    cell = values.get(layout.image) if layout.image else None
+    image = {"bytes": cell, "path": None} if isinstance(cell, bytes) else cell
+    if not (isinstance(image, dict) and image.get("bytes")):
+        yield from _rows_of(source, values, layout, finder, origin)
+        return
+    others = {name: value for name, value in values.items() if name != layout.image}
+    for row in _rows_of(source, others, replace(layout, image=_ABSENT), finder, origin):
+        yield _with_image(row, image, None)
+
+
+def _with_image(row: Row, image: dict[str, Any] | None, missing: str | None) -> Row:
+    """A row that was read without its image; what is then missing is not, but for ``missing``."""
+    problem = missing if row["problem"] == "no_image" else row["problem"]
+    return make_row(row["source"], image, row["text"], row["prompt"], problem, row["detail"], group=row["group"])
 
 
 def _without_gaps(value: Any) -> Any:
@@ -136,9 +166,7 @@ def _rows_without_images(
     elsewhere = replace(layout, image=_ABSENT)
     rows = _rows(table.remove_columns([layout.image]), elsewhere, finder, origin)
     for row, present in zip(rows, embedded, strict=True):
-        missing = None if present else "no_image"
-        problem = missing if row["problem"] == "no_image" else row["problem"]
-        yield make_row(row["source"], None, row["text"], row["prompt"], problem, row["detail"], group=row["group"])
+        yield _with_image(row, None, None if present else "no_image")
 
 
 def _beside(table: Dataset, column: str, rows: Dataset) -> Dataset:

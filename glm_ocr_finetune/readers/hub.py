@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..network import hub_answers
@@ -47,6 +47,14 @@ def read_hub_split(name: str, split: str, options: ReadOptions) -> Dataset:
         table = datasets.load_dataset(name, options.config, split=split)
     _check_images_are_there(table, options, name)
     return restructure(table, options, Origin(name, split, _cache_folders()))
+
+
+def builder_of(name: str, config: str | None) -> Any:
+    """What ``datasets`` would read a hub data set with; it knows its files. Raises ``UserError`` when it cannot be had."""
+    import datasets
+
+    with _explained(name, config):
+        return datasets.load_dataset_builder(name, config)
 
 
 def hub_splits(name: str, config: str | None) -> list[str]:

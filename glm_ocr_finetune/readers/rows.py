@@ -55,11 +55,12 @@ PROBLEMS = {
     "unknown_scale": "the coordinates are not in pixels, and the page's size is not given",
     "shared_image": "another page of the same file has this image; of several frames the first is read",
     "page_count": "the text beside the PDF is not of as many pages (form feeds between them)",
+    "unreadable_part": "the rest of the file cannot be read",
     "unmapped_text": "the PDF's text layer has characters that its fonts do not map",
 }
 """Why a reader rejects a row, in words. ``missing_image`` is found again by ``images`` when a file vanishes later."""
 
-_VERSION = 6  # of the stored tables: raise it when the same files yield other rows
+_VERSION = 7  # of the stored tables: raise it when the same files yield other rows
 _BATCH = 1000
 _BATCH_BYTES = 32 << 20
 _DETAIL = 300

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,34 @@ _MOST_LISTS = 200
 _NOT_TABLES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 
 
+@dataclass(frozen=True)
+class TableFiles:
+    """The files of one split; called, their rows."""
+
+    files: list[Path]
+    root: Path
+    options: ReadOptions
+    split: str
+
+    def __call__(self) -> Dataset:
+        where = self.described()
+        if len({file.suffix.lower() for file in self.files}) > 1:
+            raise UserError(f"{self.root} holds tables of several kinds ({where}); give one of them as --dataset_name.")
+        if self.files[0].suffix.lower() in text_tables.SUFFIXES:
+            return text_tables.read_text_tables(self.files, self.root, self.options, where)
+        rows = arrow_tables.read_arrow_files(self.files, self.root, self.options, self.split, where)
+        kind = arrow_tables.BUILDERS[self.files[0].suffix.lower()].capitalize()
+        logger.info("read as: %s, %s", kind, counted(len(rows), "row"))
+        return rows
+
+    def described(self) -> str:
+        """The first three files, for messages."""
+        if len(self.files) == 1:
+            return str(self.files[0])
+        names = ", ".join(file.relative_to(self.root).as_posix() for file in self.files[:3])
+        return names + (f" and {len(self.files) - 3} more" if len(self.files) > 3 else "")
+
+
 def canonical_split(name: str) -> str:
     """``train``, ``validation`` or ``test`` for their other names (``val``, ``eval``), else the name itself."""
     return _CANONICAL.get(name.casefold(), name)
@@ -56,7 +84,7 @@ def table_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Call
         splits = {"train": [path]} if _is_table(path) else {}
     else:
         splits = _splits_in(path) or _splits_in(path / "data")
-    return {split: partial(_read, files, root, options, split) for split, files in splits.items()} or None
+    return {split: TableFiles(files, root, options, split) for split, files in splits.items()} or None
 
 
 def known_table_splits(path: Path, root: Path, options: ReadOptions) -> dict[str, Callable[[], Dataset]] | None:
@@ -105,24 +133,3 @@ def split_of(file: Path) -> str | None:
         return canonical_split(shard[1])
     word = _SPLIT_IN_NAME.search(file.stem)
     return _CANONICAL[word[1].casefold()] if word else None
-
-
-def _read(files: list[Path], root: Path, options: ReadOptions, split: str) -> Dataset:
-    where = _described(files, root)
-    if len({file.suffix.lower() for file in files}) > 1:
-        raise UserError(f"{root} holds tables of several kinds ({where}); give one of them as --dataset_name.")
-    if files[0].suffix.lower() in text_tables.SUFFIXES:
-        return text_tables.read_text_tables(files, root, options, where)
-    rows = arrow_tables.read_arrow_files(files, root, options, split, where)
-    logger.info(
-        "read as: %s, %s", arrow_tables.BUILDERS[files[0].suffix.lower()].capitalize(), counted(len(rows), "row")
-    )
-    return rows
-
-
-def _described(files: list[Path], root: Path) -> str:
-    """The first three files, for messages."""
-    if len(files) == 1:
-        return str(files[0])
-    names = ", ".join(file.relative_to(root).as_posix() for file in files[:3])
-    return names + (f" and {len(files) - 3} more" if len(files) > 3 else "")

@@ -64,6 +64,11 @@ def decide(config: Any, visual: Any, splits: Splits, training_args: TrainingArgu
         return "off", "as asked"
     if any(parameter.requires_grad for parameter in visual.parameters()):
         return "off", "the vision tower or the projector is trained, so features change at every step"
+    if splits.stream:
+        never = (
+            "how many images a stream has, and how often each comes, is not known: disk keeps what there is room for"
+        )
+        return ("off", never) if mode == "auto" else (mode, "as asked, as far as there is room")
     size = feature_bytes(config, visual, splits)
     passes = times_seen(len(splits.train), training_args)
     told = f"{size / GIGABYTE:.2g} GB for {len(splits.train)} images seen {passes:.3g} times, {gain(config, passes)}"

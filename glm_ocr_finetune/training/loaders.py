@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers.trainer_utils import seed_worker
 
 from ..data.batching import BatchPlan
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from ..training_args import TrainingArguments
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,22 @@ def numbers_of_step(plan: BatchPlan, accumulation: int, step: int) -> list[int]:
     epoch, step_of_epoch = divmod(step - 1, -(-len(plan) // accumulation))
     size = accumulation * plan.num_ranks
     return list(chain(*plan.batches(epoch)[step_of_epoch * size : (step_of_epoch + 1) * size]))
+
+
+def load_batches(
+    dataset: Dataset, batches: Iterable[list[int]], collator: Any, args: TrainingArguments, persistent: bool
+) -> torch.utils.data.DataLoader[Any]:
+    """Batches of samples by their numbers, made as the arguments say."""
+    workers = int(args.dataloader_num_workers or 0)
+    return torch.utils.data.DataLoader(
+        Samples(dataset),
+        batch_sampler=batches,
+        collate_fn=collator,
+        num_workers=workers,
+        pin_memory=args.dataloader_pin_memory,
+        persistent_workers=persistent,
+        prefetch_factor=args.dataloader_prefetch_factor,
+        multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None) if workers else None,
+        in_order=getattr(args, "dataloader_in_order", True),
+        worker_init_fn=partial(seed_worker, num_workers=workers, rank=args.process_index),
+    )

@@ -93,7 +93,7 @@ def describe(trainer: Any, directory: Path, readings: str | None) -> Card:
         location=trainer.args.hub_model_id or _location(Path(trainer.args.output_dir), directory),
         sidecar=trainer.sidecar or Sidecar(model.name_or_path, DEFAULT_PROMPT, _prompt_format(trainer.data_collator)),
         data=trainer.data_name,
-        counts=(_count(trainer.train_dataset), _count(trainer.eval_dataset)),
+        counts=(None if trainer.stream else _count(trainer.train_dataset), _count(trainer.eval_dataset)),
         budget=PixelBudget.of(trainer.processing_class),
         recipe=recipe(trainer, model, step),
         lora_rank=next((adapter.r for adapter in adapters.values()), None),

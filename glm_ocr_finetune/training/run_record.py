@@ -16,6 +16,7 @@ from ..args import DataArguments, ModelArguments
 from ..data.splits import Splits
 from ..errors import UserError
 from ..folders import RUN_FILE
+from ..readers.streams import fingerprint
 from ..training_args import TrainingArguments
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ RESTORED = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_e
 # The weights or the optimizer's state of a checkpoint fit no other value.
 FITS_NO_OTHER = (
     *("use_lora", "lora_rank", "lora_alpha", "lora_target", "load_in_4bit"),
-    *("freeze_vision_tower", "freeze_multi_modal_projector", "optim"),
+    *("freeze_vision_tower", "freeze_multi_modal_projector", "optim", "streaming"),
 )
 # Which samples are in which step.
 ORDER = (
@@ -107,6 +108,8 @@ def record_run(
         model: with the base's weights; those of a checkpoint are not loaded yet.
     """
     data = {"training": digest_of_samples(splits.train)}
+    if splits.stream:
+        data["training"] += f"-{fingerprint(splits.stream.source)}"
     if splits.evaluation is not None:
         data["evaluation"] = digest_of_samples(splits.evaluation)
     record = RunRecord(uuid.uuid4().hex, arguments, ranks, digest_of_model(model), data, len(splits.train))
@@ -119,8 +122,9 @@ def record_run(
 def digest_of_samples(samples: Dataset) -> str:
     """A digest of texts, prompts and images, in their order; the survey's keys stand for the images."""
     digest = blake2b(digest_size=12)
-    for table in samples.with_format("arrow").iter(batch_size=1000):
-        columns = [table.column(name).to_pylist() for name in ("text", "prompt", "key")]
+    names = ["text", "prompt", "key"]  # alone: the images would be copied out of their table
+    for table in samples.with_format("arrow").select_columns(names).iter(batch_size=1000):
+        columns = [table.column(name).to_pylist() for name in names]
         digest.update(repr(columns).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 

@@ -33,7 +33,10 @@ def describe(
 
 def prompts_by_frequency(train: Dataset, default_prompt: str) -> list[str]:
     """The prompts of the rows, their own or the default, the most frequent first."""
-    rows = train.with_format(None)
-    own = rows["prompt"] if "prompt" in rows.column_names else [None] * len(rows)
-    counts = Counter(prompt or default_prompt for prompt in own)
+    if "prompt" not in train.column_names:
+        return [default_prompt]
+    counts: Counter[str] = Counter()
+    for table in train.with_format("arrow").select_columns(["prompt"]).iter(batch_size=10_000):
+        for value in table.column("prompt").value_counts().to_pylist():
+            counts[value["values"] or default_prompt] += value["counts"]
     return [prompt for prompt, _ in counts.most_common()] or [default_prompt]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback
-from transformers.trainer_utils import seed_worker
 from trl import SFTTrainer
 
 from ..args import DEFAULT_PROMPT_FORMAT
@@ -30,19 +26,23 @@ from ..model.parts import keep_trained_in_fp32
 from ..model.tiny import is_tiny
 from ..training_args import TrainingArguments, one_line
 from ..vision.encoder import VisionEncoder, encoder_for, without_adapters
-from .callbacks import DrawLoss, ReleaseTower, evaluations_since_best, remember_callbacks
+from .callbacks import evaluations_since_best, remember_callbacks
 from .checkpoints import damage, name_of, remove_older, written_whole
 from .divergence import StopOnDivergence, refuse_broken_weights
 from .forward import replace_forward
 from .judge import Judge, logged_metrics
-from .loaders import EachOnce, Samples, in_order, numbers_of_step
+from .loaders import EachOnce, Samples, in_order, load_batches, numbers_of_step
 from .model_card import write_card
 from .run_record import RunRecord
+from .stream_loader import StreamLoader
+from .trainer_parts import callbacks_for, without_trls_own
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
     from transformers import Glm46VProcessor
+
+    from ..data.stream import Stream
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class GlmOcrTrainer(SFTTrainer):
         padding_free: lay the samples of a batch out as one row. TRL's argument of this name is another thing, which
             it refuses with images. It is off in ``args``, a copy of the given ones, as is ``save_total_limit``.
         data_name: what the model card says it was trained on.
+        stream: what is trained on instead of ``train_dataset``, which is then its head.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class GlmOcrTrainer(SFTTrainer):
         record: RunRecord | None = None,
         padding_free: bool = True,
         data_name: str | None = None,
+        stream: Stream | None = None,
     ) -> None:
         self.data_name = data_name
+        self.stream = StreamLoader(stream, data_collator, args) if stream else None
         self.encoder, self.sample_lengths, self.sidecar, self.judge = encoder, sample_lengths, sidecar, judge
         self.record, self.checkpoints_kept = record, args.save_total_limit
         self.step_tokens: int | None = None  # label tokens, on all ranks; None where nobody counts
@@ -92,12 +95,12 @@ class GlmOcrTrainer(SFTTrainer):
         self.divergence = StopOnDivergence(self.rows_of_step)
         super().__init__(
             model=model,
-            args=without_trls_own(args),
+            args=without_trls_own(args, streams=stream is not None),
             data_collator=data_collator,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
-            callbacks=[*callbacks_for(args, encoder), self.divergence],
+            callbacks=[*callbacks_for(args, encoder, self.stream), self.divergence],
         )
         keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
         replace_forward(without_adapters(self.model), encoder, padding_free)
@@ -105,8 +108,10 @@ class GlmOcrTrainer(SFTTrainer):
         # its own forward takes no count; TRL's compute_loss, which is what runs here, does.
         self.model_accepts_loss_kwargs = True
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches as :class:`~.batching.BatchPlan` makes them; what has no length is left to transformers."""
+    def get_train_dataloader(self) -> DataLoader[Any] | StreamLoader:
+        """Batches of the stream, or as :class:`~.batching.BatchPlan` makes them; what has no length is left to transformers."""
+        if self.stream:
+            return self.stream
         if not hasattr(self.train_dataset, "__len__"):
             return super().get_train_dataloader()
         return self._loader(self.train_dataset, EachOnce(self.batch_plan()), self.args.dataloader_persistent_workers)
@@ -121,20 +126,7 @@ class GlmOcrTrainer(SFTTrainer):
         return self._loader(dataset, batches, persistent=False)
 
     def _loader(self, dataset: Dataset, batches: Iterable[list[int]], persistent: bool) -> DataLoader[Any]:
-        args = self.args
-        workers = args.dataloader_num_workers
-        return DataLoader(
-            Samples(dataset),
-            batch_sampler=batches,
-            collate_fn=self.data_collator,
-            num_workers=workers,
-            pin_memory=args.dataloader_pin_memory,
-            persistent_workers=persistent,
-            prefetch_factor=args.dataloader_prefetch_factor,
-            multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None) if workers else None,
-            in_order=getattr(args, "dataloader_in_order", True),
-            worker_init_fn=partial(seed_worker, num_workers=workers, rank=args.process_index),
-        )
+        return load_batches(dataset, batches, self.data_collator, self.args, persistent)
 
     def batch_plan(self) -> BatchPlan:
         """Which samples go into which batch, in every epoch."""
@@ -181,7 +173,12 @@ class GlmOcrTrainer(SFTTrainer):
         return norm
 
     def rows_of_step(self) -> list[str]:
-        """Sources of the samples of the optimizer step that was made last, on all ranks; none where they are not known."""
+        """Sources of the samples of the optimizer step that was made last, on all ranks; none where they are not known.
+
+        Of a stream those of this rank.
+        """
+        if self.stream:
+            return [source for sources in self.stream.recent for source in sources]
         if not hasattr(self.train_dataset, "__len__"):
             return []
         numbers = numbers_of_step(self.batch_plan(), self.args.gradient_accumulation_steps, self.state.global_step)
@@ -273,6 +270,8 @@ class GlmOcrTrainer(SFTTrainer):
                 self._save_optimizer_and_scheduler(str(staging))
                 self._save_scaler(str(staging))
                 self._save_rng_state(str(staging))
+                if self.stream:
+                    self.stream.save(staging)
             if best_step and (best_step == self.state.global_step or (folder / name_of(best_step)).is_dir()):
                 self.state.best_model_checkpoint = str(folder / name_of(best_step))
             if self.args.should_save:
@@ -324,22 +323,6 @@ class GlmOcrTrainer(SFTTrainer):
         super()._issue_warnings_after_load(load_result)
 
 
-def without_trls_own(args: TrainingArguments) -> TrainingArguments:
-    """A copy of the arguments in which TRL and transformers are not asked for what is done here."""
-    args = copy.copy(args)
-    args.padding_free = False  # TRL refuses its own with images
-    args.save_total_limit = None  # with 1 transformers would remove the checkpoint of an interrupted run
-    return args
-
-
-def callbacks_for(args: TrainingArguments, encoder: VisionEncoder) -> list[TrainerCallback]:
-    """What happens beside the steps of a run."""
-    callbacks: list[TrainerCallback] = [DrawLoss()]
-    if encoder.cache and args.world_size == 1:
-        callbacks.append(ReleaseTower(encoder))
-    return callbacks
-
-
 def create_trainer(
     model: Any,
     processor: Glm46VProcessor,
@@ -354,6 +337,7 @@ def create_trainer(
     judge: Judge | None = None,
     record: RunRecord | None = None,
     data_name: str | None = None,
+    stream: Stream | None = None,
 ) -> GlmOcrTrainer:
     """A trainer for GLM-OCR.
 
@@ -372,6 +356,7 @@ def create_trainer(
         judge: reads at every evaluation.
         record: what the run was started with; written into every checkpoint.
         data_name: what the model card says it was trained on.
+        stream: what is trained on instead of ``train_dataset``, which is then its head.
     """
     training_args.settle_learning_rate(hasattr(model, "peft_config"), is_tiny(model.config))
     if eval_dataset is None and training_args.eval_strategy != "no":
@@ -393,4 +378,5 @@ def create_trainer(
             record=record,
             padding_free=training_args.padding_free,
             data_name=data_name,
+            stream=stream,
         )

@@ -74,7 +74,7 @@ def test_the_second_run_opens_nothing(
 ) -> None:
     first = measured(folder, processor)
     opened.clear()
-    monkeypatch.setattr(module, "_measure_row", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(module, "measure_row", lambda *_: pytest.fail("measured again"))
     second = measured(folder, processor)
     assert not opened
     for name in module.ARRAYS:
