@@ -384,26 +384,6 @@ class EvaluateArguments(ScoringArguments, PromptArguments, ReaderArguments, Data
     )
 
 
-@dataclass
-class ReportArguments(ScoringArguments):
-    """A training run, or the predictions of one or two systems."""
-
-    run: str | None = arg(None, "Output folder of a training run.")
-    tuned: str | None = arg(None, "Predictions of one system with their labels, as evaluate writes them.")
-    base: str | None = arg(None, "Predictions of another system to compare with.")
-    output: str | None = arg(None, "The HTML file. Default: report.html in the run's folder, or here.")
-
-
-@dataclass
-class DemoArguments:
-    """How the tiny model is tuned on the lines that come with the package."""
-
-    output_dir: str = arg("./demo-run", "Folder for the tuned model and its readings.")
-    use_lora: bool = arg(False, "Train LoRA adapters instead of the weights themselves.")
-    load_in_4bit: bool = arg(False, "With --use_lora True: on a language model in 4-bit NF4.")
-    seed: int = arg(42, "Order of the samples and initial adapters; the same seed gives the same result.")
-
-
 def __getattr__(name: str) -> Any:
     if name == "TrainingArguments":
         from .training_args import TrainingArguments

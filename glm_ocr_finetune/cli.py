@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from .args import DemoArguments, EvaluateArguments, InferenceArguments, ReportArguments
+from .args import EvaluateArguments, InferenceArguments
+from .command_args import DemoArguments, ExportArguments, ReportArguments
 from .errors import UserError
-from .export_args import ExportArguments
 from .ranks import have_joined, is_main_process
 
 PROGRAM = "glm-ocr-finetune"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from .args import DataArguments, DemoArguments, InferenceArguments, ModelArguments
+from .args import DataArguments, InferenceArguments, ModelArguments
+from .command_args import DemoArguments
 from .folders import BASE_READINGS, TUNED_READINGS, readings_file
 from .infer import infer
 from .metrics import Scores, read_predictions, score

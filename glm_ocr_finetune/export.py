@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .command_args import ExportArguments
 from .errors import UserError
-from .export_args import ExportArguments
 from .exporting import card, gguf
 from .exporting.engines import MODELFILE, WITHOUT_DRAFTS, Served, modelfile, request_note, serving_command
 from .exporting.files import load_rounded, rounded_weights, write_adapter, write_beside, write_full, write_json

@@ -29,7 +29,7 @@ LAYERS = (
     {"parse"},
     {"training_args"},
     {"argument_checks"},
-    {"sft_arguments", "near_misses", "data_sets", "export_args"},
+    {"sft_arguments", "near_misses", "data_sets", "command_args"},
     {"args"},
     {"argument_fields"},
     {"charts", "folders", "network", "ranks"},

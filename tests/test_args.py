@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from glm_ocr_finetune import args, argument_fields, export_args
+from glm_ocr_finetune import args, argument_fields, command_args
 from glm_ocr_finetune.argument_fields import default_of
 
 FLAGS = {  # those of a class's bases stand with the bases
@@ -44,16 +44,16 @@ COMMANDS = (
         for one in (
             args.InferenceArguments,
             args.EvaluateArguments,
-            export_args.ExportArguments,
-            args.ReportArguments,
-            args.DemoArguments,
+            command_args.ExportArguments,
+            command_args.ReportArguments,
+            command_args.DemoArguments,
         )
     ),
 )
 
 
 def declared_as(name: str) -> type:
-    declared: type = getattr(args, name, None) or getattr(export_args, name)
+    declared: type = getattr(args, name, None) or getattr(command_args, name)
     return declared
 
 
@@ -66,7 +66,7 @@ def test_a_new_flag_is_a_decision(name: str) -> None:
 def test_no_command_is_left_out() -> None:
     declared = {
         name
-        for module in (args, export_args)
+        for module in (args, command_args)
         for name, value in vars(module).items()
         if isinstance(value, type) and value.__module__ == module.__name__
     }

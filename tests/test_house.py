@@ -20,7 +20,7 @@ LONGEST_MODULE, LONGEST_FUNCTION = 400, 50  # lines
 # Modules without a test file of their own name -> where they are tested, or why they need none.
 WITHOUT_A_FILE = {
     "__main__": "one line; the commands of the README are run with it (test_readme.py)",
-    "export_args": "test_args.py, and the command in integration/test_exports.py",
+    "command_args": "test_args.py, and the command in integration/test_exports.py",
     "argument_fields": "with the arguments that are made of it: test_args.py",
     "reading/results": "a record and the line of it: reading/test_many.py",
     "data/sides": "what splits are made of: data/test_splits.py, data/test_mixture.py",

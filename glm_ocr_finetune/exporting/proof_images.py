@@ -12,9 +12,9 @@ from typing import TypeVar
 from PIL import Image, ImageDraw, ImageFont
 
 from ..args import DEFAULT_PROMPT, DataArguments
+from ..command_args import ExportArguments
 from ..data.samples import sample_of
 from ..data.splits import load_splits
-from ..export_args import ExportArguments
 from ..folders import EVALUATION_FOLDER, TUNED_READINGS, readings_file
 from ..inputs.images import AnyImage, ImageError, read_size
 from ..inputs.prompt import PromptRenderer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ..args import ReportArguments
+from ..command_args import ReportArguments
 from ..errors import UserError
 from ..folders import BASE_READINGS, REPORT_FILE, TUNED_READINGS
 from ..metrics import ScoringSettings, compare, score_with_tables

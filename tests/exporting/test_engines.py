@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from glm_ocr_finetune.export_args import ENGINES
+from glm_ocr_finetune.command_args import ENGINES
 from glm_ocr_finetune.exporting.engines import Served, modelfile, request_note, serving_command
 from glm_ocr_finetune.inputs.processor import PixelBudget
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from drawing import draw_line, write_lines
 
-from glm_ocr_finetune.export_args import ExportArguments
+from glm_ocr_finetune.command_args import ExportArguments
 from glm_ocr_finetune.exporting.proof_images import ProofImage, choose_images, drawn, evenly, spread
 from glm_ocr_finetune.exporting.source import Source
 from glm_ocr_finetune.inputs.prompt import PromptRenderer

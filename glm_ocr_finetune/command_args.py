@@ -1,10 +1,10 @@
-"""The arguments of ``export``; nothing heavy is imported here."""
+"""The arguments of ``export``, ``report`` and ``demo``; nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .args import DEFAULT_MODEL, DataSource
+from .args import DEFAULT_MODEL, DataSource, ScoringArguments
 from .argument_fields import NOT_NEGATIVE, arg
 
 ENGINES = ("transformers", "vllm", "sglang", "gguf", "ollama", "adapter")
@@ -39,3 +39,23 @@ class ExportArguments(DataSource):
         None, "Source folder of llama.cpp, whose converter is run with --for gguf. Default: $LLAMA_CPP."
     )
     push_to_hub: str | None = arg(None, "Hub repository to upload the export to once it is proven: owner/name.")
+
+
+@dataclass
+class ReportArguments(ScoringArguments):
+    """A training run, or the predictions of one or two systems."""
+
+    run: str | None = arg(None, "Output folder of a training run.")
+    tuned: str | None = arg(None, "Predictions of one system with their labels, as evaluate writes them.")
+    base: str | None = arg(None, "Predictions of another system to compare with.")
+    output: str | None = arg(None, "The HTML file. Default: report.html in the run's folder, or here.")
+
+
+@dataclass
+class DemoArguments:
+    """How the tiny model is tuned on the lines that come with the package."""
+
+    output_dir: str = arg("./demo-run", "Folder for the tuned model and its readings.")
+    use_lora: bool = arg(False, "Train LoRA adapters instead of the weights themselves.")
+    load_in_4bit: bool = arg(False, "With --use_lora True: on a language model in 4-bit NF4.")
+    seed: int = arg(42, "Order of the samples and initial adapters; the same seed gives the same result.")
