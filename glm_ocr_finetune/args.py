@@ -23,6 +23,7 @@ CER_UNITS = ("grapheme", "codepoint")
 CACHES = ("auto", "off", "memory", "disk")
 INTERVALS = ("no", "steps", "epoch")
 LEVELS = ("line", "region", "page")
+MTP = ("keep", "train")
 SCHEDULES = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
     *("reduce_lr_on_plateau", "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay", "greedy"),
@@ -222,6 +223,12 @@ class TrainingDefaults(ScoringArguments):
         within=COUNT,
     )
     padding_free: bool = arg(True, "Lay the samples of a batch out as one row instead of padding them to the longest.")
+    mtp: str = arg(
+        "keep",
+        "The multi-token-prediction layer, which servers draft tokens with: 'keep' it as the base has it, or 'train' it "
+        "beside the model, which does not change.",
+        choices=MTP,
+    )
     cache_vision_features: str = arg(
         "auto",
         "Where to keep image features once a frozen vision tower has computed them. "

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..inputs.prompt import PromptRenderer
+    from .speculative import Speculation
 
 FEWEST_TO_REGROUP = 4  # below, leaving stopped rows out costs more than running them along
 
@@ -90,17 +91,21 @@ def generate_all(
     batch_size: int | None = None,
     repetition_penalty: float = 1.0,
     encoder: VisionEncoder | None = None,
+    speculation: Speculation | None = None,
 ) -> Iterator[tuple[int, Generated | ImageError]]:
     """Read many images in batches, yielding (position in ``requests``, answer) as they are done.
 
     An image that turns out to be unreadable gives its ImageError as the answer; the others of its batch are read.
+
+    Args:
+        speculation: reads the same with drafts, and counts them.
     """
     encoder = encoder or VisionEncoder()
     for batch in group(requests, rows_for(model, batch_size)):
         images = {i: _pixels_or_error(requests[i]) for i in batch}
         yield from ((i, image) for i, image in images.items() if isinstance(image, ImageError))
         readable = {i: image for i, image in images.items() if isinstance(image, Pixels)}
-        for part in _parts_that_fit(model, renderer, requests, readable, repetition_penalty, encoder):
+        for part in _parts_that_fit(model, renderer, requests, readable, repetition_penalty, encoder, speculation):
             yield from part
 
 
@@ -111,6 +116,7 @@ def _parts_that_fit(
     images: dict[int, Pixels],
     repetition_penalty: float,
     encoder: VisionEncoder,
+    speculation: Speculation | None,
 ) -> Iterator[list[tuple[int, Generated]]]:
     """The answers to a batch; where the memory is too small after all, to each half of it in turn."""
     import torch
@@ -121,7 +127,7 @@ def _parts_that_fit(
         inputs = _model_inputs([images[i] for i in these], [requests[i].prompt for i in these], renderer)
         limits = [requests[i].max_new_tokens for i in these]
         try:
-            answers = _greedy(model, inputs, limits, repetition_penalty, encoder)
+            answers = _greedy(model, inputs, limits, repetition_penalty, encoder, speculation)
         except torch.OutOfMemoryError:
             if len(these) == 1:
                 raise
@@ -168,7 +174,12 @@ def _model_inputs(pixels: Sequence[Pixels], prompts: Sequence[str], renderer: Pr
 
 
 def _greedy(
-    model: Any, inputs: dict[str, Any], limits: Sequence[int], repetition_penalty: float, encoder: VisionEncoder
+    model: Any,
+    inputs: dict[str, Any],
+    limits: Sequence[int],
+    repetition_penalty: float,
+    encoder: VisionEncoder,
+    speculation: Speculation | None = None,
 ) -> list[list[int]]:
     """The answers' token ids of B rows, each up to its first stop token or its own limit, and maybe padding.
 
@@ -186,6 +197,10 @@ def _greedy(
     with torch.no_grad():  # not inference mode: features go into a cache that training reads
         inputs = _with_features(model, {name: value.to(device) for name, value in inputs.items()}, encoder)
     with torch.inference_mode():
+        if speculation:
+            from .speculative import read_with_drafts
+
+            return read_with_drafts(model, inputs, limits, stops.tolist(), repetition_penalty, speculation)
         while len(rows):
             left = int(ends.max()) - inputs["input_ids"].shape[1]
             output = model.generate(

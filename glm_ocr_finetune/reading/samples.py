@@ -23,6 +23,8 @@ from .generate import Generated, Request, generate_all, longest_first
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from .speculative import Speculation
+
 logger = logging.getLogger(__name__)
 
 
@@ -41,6 +43,7 @@ def read_samples(
     repetition_penalty: float = 1.0,
     progress: bool = True,
     encoder: VisionEncoder | None = None,
+    speculation: Speculation | None = None,
 ) -> list[Reading]:
     """Read every sample, longest first and in batches of like length.
 
@@ -49,6 +52,7 @@ def read_samples(
         lengths: N sequence lengths in tokens, for the order.
         max_new_tokens: longest answer; by default :func:`answer_limit` of each truth, whatever is read beside it.
         encoder: gives the image features, the cached ones without work.
+        speculation: reads the same with drafts, and counts them.
 
     Returns:
         N readings in the order of the samples; under torchrun each rank reads a share, and all get all.
@@ -60,7 +64,7 @@ def read_samples(
     mine = my_share(longest_first(requests))
     readings: list[tuple[int, Reading]] = []
     these = [requests[index] for index in mine]
-    answers = generate_all(model, renderer, these, batch_size, repetition_penalty, encoder)
+    answers = generate_all(model, renderer, these, batch_size, repetition_penalty, encoder, speculation)
     shown = progress and is_main_process()
     for position, answer in tqdm(answers, total=len(mine), desc="reading", unit=" images", disable=not shown):
         index = mine[position]
