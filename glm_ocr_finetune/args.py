@@ -323,6 +323,9 @@ class ReaderArguments:
         None, "Images read together. Default: what fits 16,384 tokens, at most 64.", within=COUNT
     )
     repetition_penalty: float = arg(1.0, "1.0 is none; the official SDK asks its server for 1.1.", within=POSITIVE)
+    speculative: bool = arg(
+        False, "Let the multi-token-prediction layer draft tokens that the model then checks: the same text, on a GPU sooner."
+    )
     device_map: str = arg("auto", "auto, cpu, cuda, cuda:1, ...")
 
 
@@ -352,6 +355,22 @@ class EvaluateArguments(ScoringArguments, PromptArguments, ReaderArguments, Data
     max_new_tokens: int | None = arg(
         None, "Longest answer in tokens. Default: twice the label's tokens plus 64.", within=COUNT
     )
+
+
+@dataclass
+class MtpArguments(PromptArguments, DataSource):
+    """The tuned model whose multi-token-prediction layer is trained again, on what the model reads; labels are not used."""
+
+    model: str = arg(
+        DEFAULT_MODEL, "Folder of a tuned model or a LoRA adapter, in which the layer is replaced.", also=("model_name",)
+    )
+    split: str = arg("train", "Split whose images are read.")
+    output_dir: str | None = arg(None, "Another folder for the model with the new layer. Default: --model itself.")
+    num_train_epochs: float = arg(10.0, "Passes over the readings.", within=POSITIVE)
+    batch_size: int | None = arg(
+        None, "Images read together. Default: what fits 16,384 tokens, at most 64.", within=COUNT
+    )
+    device_map: str = arg("auto", "auto, cpu, cuda, cuda:1, ...")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from .args import DemoArguments, EvaluateArguments, InferenceArguments, ReportArguments
+from .args import DemoArguments, EvaluateArguments, InferenceArguments, MtpArguments, ReportArguments
 from .errors import UserError
 from .ranks import have_joined, is_main_process
 
@@ -90,6 +90,7 @@ LIGHT: dict[str, type] = {
     "infer": InferenceArguments,
     "evaluate": EvaluateArguments,
     "report": ReportArguments,
+    "mtp": MtpArguments,
     "demo": DemoArguments,
 }
 
@@ -106,6 +107,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "report": (
         _light(LIGHT["report"], "report.report", "One file, which opens in a browser without a network."),
         "make one HTML file of a run: scores, curves, confusions, the worst samples",
+    ),
+    "mtp": (
+        _light(LIGHT["mtp"], "mtp.mtp", "Nothing but the layer changes; it takes minutes."),
+        "train the multi-token-prediction layer of a tuned model again, so that servers draft well",
     ),
     "demo": (
         _light(LIGHT["demo"], "demo.demo", "Takes a few minutes on two cores, without a network."),

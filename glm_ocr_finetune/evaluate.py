@@ -22,6 +22,7 @@ from .model.loading import load_for_reading
 from .ranks import console, is_main_process, join_ranks
 from .reading.asking import how_to_ask
 from .reading.samples import read_samples, reading_of, write_predictions
+from .reading.speculative import speculation_for
 from .reading.suspects import find_suspects, write_suspects
 from .vision.encoder import VisionEncoder, cache_of_an_earlier_run
 
@@ -69,6 +70,8 @@ def _device_map(args: EvaluateArguments) -> str:
 def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
     if args.predictions and args.find_label_errors:
         raise UserError("--find_label_errors True needs a model to read with: give --model instead of --predictions")
+    if args.predictions and args.speculative:
+        raise UserError("--speculative True needs a model to read with: give --model instead of --predictions")
     if args.predictions and not args.dataset_name:
         return _paired(args, None, output)
     if args.predictions:
@@ -86,6 +89,7 @@ def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
 
 def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits: Splits, output: Path) -> list[Reading]:
     """Read all samples with the model, and look for label errors where asked; what is found goes to ``output``."""
+    speculation = speculation_for(model, args.model, args.adapter) if args.speculative else None
     readings = read_samples(
         model,
         renderer,
@@ -95,7 +99,10 @@ def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits:
         args.max_new_tokens,
         args.repetition_penalty,
         encoder=VisionEncoder(cache_of_an_earlier_run(model, renderer.processor)),
+        speculation=speculation,
     )
+    if speculation:
+        logger.info("%s", speculation.of_all_ranks())
     if is_main_process():
         write_predictions(readings, output / PREDICTIONS_FILE)
     if args.find_label_errors:

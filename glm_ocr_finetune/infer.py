@@ -18,6 +18,7 @@ from .inputs.prompt import PromptRenderer
 from .model.loading import load_for_reading
 from .reading.asking import how_to_ask
 from .reading.generate import Generated, Request, generate_all
+from .reading.speculative import speculation_for
 from .vision.pixels import Pixels, image_to_pixels
 
 logger = logging.getLogger(__name__)
@@ -113,9 +114,14 @@ def infer(args: InferenceArguments) -> int:
     requests = [
         Request(partial(page.pixels, renderer), asking.prompt, page.num_tokens, args.max_new_tokens) for page in flat
     ]
-    answers = generate_all(model, renderer, requests, args.batch_size, args.repetition_penalty)
+    speculation = speculation_for(model, args.model, args.adapter) if args.speculative else None
+    answers = generate_all(
+        model, renderer, requests, args.batch_size, args.repetition_penalty, speculation=speculation
+    )
     many = len(images) > 1 or len(flat) > 1
     num_read = _print_in_order([page.name for page in flat], answers, args.max_new_tokens, many)
+    if speculation:
+        logger.info("%s", speculation)
     return 0 if num_read == len(flat) and all(pages) else 1
 
 

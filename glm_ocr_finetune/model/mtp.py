@@ -8,6 +8,8 @@ Beside a LoRA adapter, which has no such place, a retrained layer lies in ``mtp.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,3 +89,32 @@ def _held_by(file: str, prefix: str) -> dict[str, str]:
     with safe_open(file, framework="pt") as handle:
         names: list[str] = handle.keys()
     return {name: file for name in names if name.startswith(prefix)}
+
+
+def replace_mtp_tensors(folder: Path, tensors: Mapping[str, torch.Tensor], config: GlmOcrConfig) -> list[Path]:
+    """Put these tensors into the files of a checkpoint in the place of its own, or beside an adapter.
+
+    Each file is written under another name first, and renamed when all of them lie on the disk.
+
+    Returns:
+        The files that were written.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    own = files_of_mtp_tensors(str(folder), mtp_prefix(config))
+    written: list[tuple[Path, Path]] = []
+    for file in {Path(name) for name in own.values()} or {folder / MTP_FILE}:
+        names = [name for name in tensors if Path(own.get(name, file)) == file]
+        held: dict[str, torch.Tensor] = {}
+        if file.is_file():
+            with safe_open(file, framework="pt") as handle:
+                held = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        staged = file.with_name(f".{file.name}.partial")
+        save_file(held | {name: tensors[name].cpu().contiguous() for name in names}, staged, {"format": "pt"})
+        with staged.open("rb+") as opened:
+            os.fsync(opened.fileno())
+        written.append((staged, file))
+    for staged, file in written:
+        staged.replace(file)
+    return [file for _, file in written]

@@ -16,7 +16,10 @@ import torch
 from transformers import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from ..model.draft_layer import DEPTH, DraftLayer, pick, text_embeddings
+from ..errors import UserError
+from ..model.adapters import adapter_base
+from ..model.draft_layer import DEPTH, DraftLayer, load_draft_layer, pick, text_embeddings
+from ..ranks import gather
 from ..vision.encoder import backbone_of
 
 if TYPE_CHECKING:
@@ -48,12 +51,12 @@ class Speculation:
         """Tokens that one check of the model gives."""
         return 1 + sum(self.accepted) / max(self.rounds, 1)
 
-    def figures(self) -> dict[str, Any]:
-        return {
-            "acceptance": [round(count / max(self.rounds, 1), 4) for count in self.accepted],
-            "mean_accepted_length": round(self.mean_length, 4),
-            "tokens_per_second": round(self.tokens / max(self.seconds, 1e-9), 2),
-        }
+    def of_all_ranks(self) -> Speculation:
+        """The sums over the processes of torchrun, which read at the same time."""
+        others = gather([(self.rounds, self.accepted, self.tokens, self.seconds)])
+        rounds, accepted, tokens, seconds = zip(*others, strict=True)
+        sums = [sum(counts) for counts in zip(*accepted, strict=True)]
+        return Speculation(self.layer, self.depth, sum(rounds), sums, sum(tokens), max(seconds))
 
     def __str__(self) -> str:
         shares = ", ".join(f"{count / max(self.rounds, 1):.1%}" for count in self.accepted)
@@ -61,6 +64,21 @@ class Speculation:
             f"drafts accepted by position: {shares}; {self.mean_length:.2f} tokens for each check of the model; "
             f"{self.tokens / max(self.seconds, 1e-9):.1f} tokens a second"
         )
+
+
+def speculation_for(model: Any, model_name: str, adapter: str | None = None) -> Speculation:
+    """The layer that belongs to a model that reads: the adapter's own where it has one, else that of the checkpoint.
+
+    Raises:
+        UserError: there is none.
+    """
+    adapter = adapter or (model_name if adapter_base(model_name) else None)
+    for path in filter(None, (adapter, model.name_or_path)):
+        if layer := load_draft_layer(str(path), model.config, model.dtype):
+            return Speculation(layer.to(model.get_output_embeddings().weight.device).eval())
+    raise UserError(
+        f"--speculative True: {model_name} has no multi-token-prediction layer to draft with; leave the flag out"
+    )
 
 
 class Slots(DynamicCache):
