@@ -77,7 +77,8 @@ def speculation_for(model: Any, model_name: str, adapter: str | None = None) -> 
         if layer := load_draft_layer(str(path), model.config, model.dtype):
             return Speculation(layer.to(model.get_output_embeddings().weight.device).eval())
     raise UserError(
-        f"--speculative True: {model_name} has no multi-token-prediction layer to draft with; leave the flag out"
+        f"{model_name} has no multi-token-prediction layer to draft with (its configuration says num_nextn_predict_layers "
+        f"{model.config.text_config.num_nextn_predict_layers})"
     )
 
 
