@@ -324,7 +324,8 @@ class ReaderArguments:
     )
     repetition_penalty: float = arg(1.0, "1.0 is none; the official SDK asks its server for 1.1.", within=POSITIVE)
     speculative: bool = arg(
-        False, "Let the multi-token-prediction layer draft tokens that the model then checks: the same text, on a GPU sooner."
+        False,
+        "Let the multi-token-prediction layer draft tokens that the model then checks: the same text, on a GPU sooner.",
     )
     device_map: str = arg("auto", "auto, cpu, cuda, cuda:1, ...")
 
@@ -362,7 +363,9 @@ class MtpArguments(PromptArguments, DataSource):
     """The tuned model whose multi-token-prediction layer is trained again, on what the model reads; labels are not used."""
 
     model: str = arg(
-        DEFAULT_MODEL, "Folder of a tuned model or a LoRA adapter, in which the layer is replaced.", also=("model_name",)
+        DEFAULT_MODEL,
+        "Folder of a tuned model or a LoRA adapter, in which the layer is replaced.",
+        also=("model_name",),
     )
     split: str = arg("train", "Split whose images are read.")
     output_dir: str | None = arg(None, "Another folder for the model with the new layer. Default: --model itself.")

@@ -115,9 +115,7 @@ def infer(args: InferenceArguments) -> int:
         Request(partial(page.pixels, renderer), asking.prompt, page.num_tokens, args.max_new_tokens) for page in flat
     ]
     speculation = speculation_for(model, args.model, args.adapter) if args.speculative else None
-    answers = generate_all(
-        model, renderer, requests, args.batch_size, args.repetition_penalty, speculation=speculation
-    )
+    answers = generate_all(model, renderer, requests, args.batch_size, args.repetition_penalty, speculation=speculation)
     many = len(images) > 1 or len(flat) > 1
     num_read = _print_in_order([page.name for page in flat], answers, args.max_new_tokens, many)
     if speculation:

@@ -10,7 +10,7 @@ import logging
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,6 @@ from .data.stack import pad, stack_inputs
 from .errors import UserError
 from .inputs.processor import set_pixel_budget
 from .inputs.prompt import IGNORED, PromptRenderer
-from .model.adapters import adapter_base
 from .model.checkpoint import stored_as
 from .model.draft_layer import DEPTH, DraftLayer
 from .model.loading import load_for_reading, resolve_model_path
@@ -90,7 +89,9 @@ def folder_of(args: MtpArguments) -> Path:
             f"--model {args.model} is no folder; fetch it with `hf download {args.model} --local-dir DIR` and name DIR"
         )
     if args.model in TINY_NAMES and not args.output_dir:
-        raise UserError(f"--model {args.model} belongs to the package; name an --output_dir for the model with the new layer")
+        raise UserError(
+            f"--model {args.model} belongs to the package; name an --output_dir for the model with the new layer"
+        )
     if args.output_dir and Path(args.output_dir).exists() and any(Path(args.output_dir).iterdir()):
         raise UserError(f"--output_dir {args.output_dir} is not empty; name another")
     return folder
@@ -113,9 +114,13 @@ def states_of_readings(args: MtpArguments, model: Any, renderer: PromptRenderer,
     )
     read = [i for i, answer in sorted(answers.items()) if isinstance(answer, Generated) and answer.stopped]
     if len(read) < len(requests):
-        logger.warning("left out: %d of %d images that are not read to an end", len(requests) - len(read), len(requests))
+        logger.warning(
+            "left out: %d of %d images that are not read to an end", len(requests) - len(read), len(requests)
+        )
     order = torch.randperm(len(read)).tolist()
-    batches = [[read[i] for i in order[start : start + SAMPLES_A_STEP]] for start in range(0, len(order), SAMPLES_A_STEP)]
+    batches = [
+        [read[i] for i in order[start : start + SAMPLES_A_STEP]] for start in range(0, len(order), SAMPLES_A_STEP)
+    ]
     allow_rows_of_samples(model.model.language_model)
     return keep_states(model, renderer, encoder, [[(requests[i], answers[i]) for i in batch] for batch in batches])
 
@@ -131,11 +136,19 @@ def keep_states(
         inputs = training_batch(renderer, batch)
         with torch.no_grad():
             score_labels(
-                model, encoder, True, lambda _, row: kept.append(moved(row, "cpu")), **{k: v.to(device) for k, v in inputs.items()}
+                model,
+                encoder,
+                True,
+                lambda _, row: kept.append(moved(row, "cpu")),
+                **{k: v.to(device) for k, v in inputs.items()},
             )
         free -= kept[-1].hidden.nbytes
         if free < 0:
-            logger.warning("the memory is full: %d of %d readings are used", len(kept) * SAMPLES_A_STEP, len(batches) * SAMPLES_A_STEP)
+            logger.warning(
+                "the memory is full: %d of %d readings are used",
+                len(kept) * SAMPLES_A_STEP,
+                len(batches) * SAMPLES_A_STEP,
+            )
             break
     return kept
 
@@ -164,7 +177,7 @@ def acceptance(model: Any, layer: DraftLayer, rows: Sequence[Row]) -> list[float
     with torch.no_grad():
         drafted = [draft_loss(model, layer, moved(row, device)) for row in rows]
     accepted, counted = (sum(getattr(one, name) for one in drafted) for name in ("accepted", "counted"))
-    return (accepted / counted.clamp(min=1)).tolist()  # type: ignore[union-attr, operator, no-any-return]
+    return (accepted / counted.clamp(min=1)).tolist()
 
 
 def train_layer(model: Any, layer: DraftLayer, rows: Sequence[Row], num_epochs: float) -> None:
@@ -180,7 +193,7 @@ def train_layer(model: Any, layer: DraftLayer, rows: Sequence[Row], num_epochs: 
         with torch.autocast(device.type, model.dtype, enabled=device.type != "cpu"):
             drafted = draft_loss(model, layer, row)
         if drafted.loss is not None:
-            (drafted.loss / len(row.chosen)).backward()
+            torch.autograd.backward(drafted.loss / len(row.chosen))
             torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
             optimizer.step()
         schedule.step()

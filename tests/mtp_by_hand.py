@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+
 def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return x / torch.sqrt((x * x).mean() + eps) * weight
 
@@ -55,7 +56,9 @@ class ByHand:
         for number, query in enumerate(queries):
             scores = torch.stack([key[number // shared] @ query for key in self.keys]) / size**0.5
             weights = scores.softmax(0)
-            heads.append(sum(share * value[number // shared] for share, value in zip(weights, self.values, strict=True)))
+            heads.append(
+                sum(share * value[number // shared] for share, value in zip(weights, self.values, strict=True))
+            )
         attended = w["self_attn.o_proj"] @ torch.cat(heads)
         a = x + norm(attended, w["post_self_attn_layernorm"], eps)
         gate, up = (w["mlp.gate_up_proj"] @ norm(a, w["post_attention_layernorm"], eps)).chunk(2)

@@ -14,7 +14,7 @@ LAYERS = (
     {"__init__", "__main__"},
     {"cli"},
     {"demo"},
-    {"train", "evaluate", "infer"},
+    {"train", "evaluate", "infer", "mtp"},
     {"planning"},
     {"training"},
     {"reading"},

@@ -114,7 +114,7 @@ def _checkpoint_name(name: str) -> str:
 
 def _heads(rows: Tensor, head_dim: int) -> Tensor:
     """(B, N, heads * head_dim) -> (B, heads, N, head_dim)."""
-    return rows.unflatten(-1, (-1, head_dim)).transpose(1, 2)
+    return rows.view(*rows.shape[:-1], -1, head_dim).transpose(1, 2)
 
 
 def _rotated(heads: Tensor, rotary: Rotary) -> Tensor:

@@ -97,9 +97,10 @@ class Slots(DynamicCache):
     def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Write (B, heads, N, head_dim) keys and values; returns those of all slots up to the last one in use."""
         end = int(self.write.max()) + 1
-        pair = tuple(_written(old, new, self.write, end) for old, new in zip(self.kept[layer_idx], (key, value), strict=True))
-        self.kept[layer_idx] = pair
-        return pair[0][:, :, :end], pair[1][:, :, :end]
+        old_key, old_value = self.kept[layer_idx]
+        key, value = _written(old_key, key, self.write, end), _written(old_value, value, self.write, end)
+        self.kept[layer_idx] = key, value
+        return key[:, :, :end], value[:, :, :end]
 
     def select(self, rows: Tensor) -> None:
         self.kept = [(key[rows], value[rows]) for key, value in self.kept]
@@ -168,7 +169,7 @@ class Rows:
         """The model's greedy choice after each of N states, (B, N, hidden), when drafts (B, N - 1) are what it reads."""
         logits = self.head(hidden)
         if self.penalty == 1.0:
-            return logits.argmax(-1)  # type: ignore[no-any-return]
+            return logits.argmax(-1)
         chosen, seen = [], self.seen.clone()
         for i, scores in enumerate(logits.float().unbind(1)):
             if i and drafts is not None:

@@ -146,4 +146,4 @@ def choices_of(hidden: Tensor, labels: Tensor, head: nn.Linear) -> Tensor:
     """(trained labels,) the trunk's greedy choice for each, of hidden (1, T, hidden) and labels (1, T)."""
     with torch.no_grad():
         before = hidden[:, :-1][labels[:, 1:] != IGNORED]
-        return torch.cat([head(part).argmax(-1) for part in before.split(CHOSEN_AT_ONCE)])
+        return torch.cat([head(part).argmax(-1) for part in torch.split(before, CHOSEN_AT_ONCE)])

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 from trl import SFTTrainer
 
-from ..model.checkpoint import stored_as
+from ..model.checkpoint import carried_mtp_tensors, stored_as
 from ..model.draft_layer import DEPTH, DraftLayer, load_draft_layer
 from ..model.mtp import MTP_FILE, read_mtp_tensors
 from ..model.tiny import is_tiny
@@ -72,14 +72,18 @@ class Drafts:
 
     def join_gradients(self, num_ranks: int) -> None:
         """Average the gradient over ranks; one that is not finite is left out, so that it stops nothing else."""
+        gradients = []
         for parameter in self.layer.parameters():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            if num_ranks > 1:
-                torch.distributed.all_reduce(parameter.grad)
-                parameter.grad /= num_ranks
-        if not all(bool(parameter.grad.isfinite().all()) for parameter in self.layer.parameters()):
-            logger.warning("the gradient of the multi-token-prediction layer is not finite: it stays as it is this step")
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            gradients.append(parameter.grad)
+        if num_ranks > 1:
+            for gradient in gradients:
+                torch.distributed.all_reduce(gradient)
+                gradient /= num_ranks
+        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+            logger.warning(
+                "the gradient of the multi-token-prediction layer is not finite: it stays as it is this step"
+            )
             self.layer.zero_grad()
 
     def groups(self, weight_decay: float) -> list[dict[str, Any]]:
@@ -95,9 +99,7 @@ class Drafts:
         """Take the weights of a checkpoint of this run."""
         self.layer.load(read_mtp_tensors(str(checkpoint), config), config)
 
-    def stored(
-        self, model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype | None
-    ) -> dict[str, Tensor]:
+    def stored(self, model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
         """The sixteen tensors, with copies of the trunk's embedding and head from ``weights`` where they are there."""
         embedding = weights.get("model.language_model.embed_tokens.weight", model.get_input_embeddings().weight)
         head = weights.get("lm_head.weight", model.get_output_embeddings().weight)
@@ -142,7 +144,7 @@ class DraftingTrainer(SFTTrainer):
         """As transformers'; called once before each optimizer step."""
         if self.drafts:
             self.drafts.layer.zero_grad()
-        return super().get_batch_samples(*args, **kwargs)  # type: ignore[no-any-return]
+        return super().get_batch_samples(*args, **kwargs)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """As TRL's, and the backward pass of the drafts, weighted by tokens as the main loss is."""
@@ -189,6 +191,16 @@ class DraftingTrainer(SFTTrainer):
         super()._load_best_model()
         if self.drafts:
             self.drafts.load(str(self.state.best_model_checkpoint), self._bare().config)
+
+    def mtp_tensors(self, model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+        """What is saved among the ``weights`` of ``model``: the trained layer, or that of the base."""
+        return self.drafts.stored(model, weights, dtype) if self.drafts else carried_mtp_tensors(model)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # The tensors of the layer have no place in transformers' model; where they are trained is :class:`Drafts`.
+        known = set(carried_mtp_tensors(self._bare()))
+        load_result.unexpected_keys[:] = [key for key in load_result.unexpected_keys if key not in known]
+        super()._issue_warnings_after_load(load_result)
 
     def _bare(self) -> Any:
         return without_adapters(self.accelerator.unwrap_model(self.model))

@@ -96,8 +96,6 @@ def score_labels(
             input_ids, labels = input_ids[kept][None], labels[kept][None]
         lengths = attention_mask.sum(1).tolist()
         chosen = choices_of(states, labels, model.get_output_embeddings())
-        import os
-        if os.environ.get("LABELS"): chosen = labels[labels != IGNORED]
         watch(model, Row(states, input_ids, labels, positions, lengths, chosen))
     return scored
 

@@ -23,7 +23,7 @@ from ..errors import UserError
 from ..folders import STATE_FILE
 from ..inputs.processor import save_processor
 from ..inputs.prompt import IGNORED, PromptRenderer
-from ..model.checkpoint import Sidecar, carried_mtp_tensors, correct_config, stored_as
+from ..model.checkpoint import Sidecar, correct_config, stored_as
 from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
 from ..model.tiny import is_tiny
@@ -32,7 +32,7 @@ from ..vision.encoder import VisionEncoder, encoder_for, without_adapters
 from .callbacks import DrawLoss, ReleaseTower, evaluations_since_best, remember_callbacks
 from .checkpoints import damage, name_of, remove_older, written_whole
 from .divergence import StopOnDivergence, refuse_broken_weights
-from .drafting import Drafts, DraftingTrainer, drafts_of
+from .drafting import DraftingTrainer, Drafts, drafts_of
 from .forward import replace_forward
 from .judge import Judge, logged_metrics
 from .loaders import EachOnce, Samples, in_order, numbers_of_step
@@ -50,8 +50,7 @@ logger = logging.getLogger(__name__)
 class GlmOcrTrainer(DraftingTrainer):
     """TRL's trainer, saving checkpoints that servers load: MTP tensors, both stop ids, pixel budget, sidecar.
 
-    The loss is not here: TRL's ``compute_loss`` calls ``model(..., fused_lm_head=True)``, and the model's ``forward``
-    is replaced by :func:`.forward.replace_forward`, whose :func:`.forward.score_labels` computes what is summed.
+    The loss is in :mod:`.forward`: TRL's ``compute_loss`` calls ``model(..., fused_lm_head=True)``.
 
     Checkpoints on the way keep the fp32 weights, so that a run resumes exactly; what is written to ``output_dir``
     at the end has the type of the base checkpoint (bf16), which is what it is served in; see :func:`.stored_as`.
@@ -301,7 +300,7 @@ class GlmOcrTrainer(DraftingTrainer):
         if not adapter and self.args.should_save:
             weights = dict(model.state_dict() if state_dict is None else state_dict)
             stored = stored_as(weights, dtype, self.args.seed) if dtype else weights
-            state_dict = stored | (self.drafts.stored(model, stored, dtype) if self.drafts else carried_mtp_tensors(model))
+            state_dict = stored | self.mtp_tensors(model, stored, dtype)
         super()._save(str(directory), state_dict)
         if not self.args.should_save:
             return
@@ -321,12 +320,6 @@ class GlmOcrTrainer(DraftingTrainer):
 
     def _is_final(self, directory: Path) -> bool:
         return directory.resolve() == Path(self.args.output_dir).resolve()
-
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        # The MTP tensors of a checkpoint have no place in transformers' model; they are carried from the base.
-        known = set(carried_mtp_tensors(self.accelerator.unwrap_model(self.model)))
-        load_result.unexpected_keys[:] = [key for key in load_result.unexpected_keys if key not in known]
-        super()._issue_warnings_after_load(load_result)
 
 
 def without_trls_own(args: TrainingArguments) -> TrainingArguments:

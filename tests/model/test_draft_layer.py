@@ -72,9 +72,7 @@ def test_its_block_is_the_model_s_own_decoder_block(model: Any, layer: DraftLaye
 
     def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         mask = (torch.arange(LENGTH) <= rows[..., None])[:, None]
-        return sdpa_attention_forward(
-            attention, query, key, value, mask, scaling=attention.scaling, is_causal=False
-        )[0]
+        return sdpa_attention_forward(attention, query, key, value, mask, scaling=attention.scaling, is_causal=False)[0]
 
     with torch.no_grad():
         x = layer.eh_proj(torch.cat([layer.enorm(hidden), layer.hnorm(hidden.flip(1))], -1))

@@ -13,8 +13,8 @@ from drawing import WORDS, draw_line
 from safetensors.torch import save_file
 
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.model.draft_layer import DEPTH, load_draft_layer
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
+from glm_ocr_finetune.model.draft_layer import DEPTH, load_draft_layer
 from glm_ocr_finetune.model.loading import load_for_reading
 from glm_ocr_finetune.model.mtp import MTP_FILE, read_mtp_tensors
 from glm_ocr_finetune.reading.generate import Request, generate_all

@@ -70,7 +70,9 @@ def test_loss_and_acceptance_are_those_of_single_drafts(model: Any, layer: Draft
         drafted = draft_loss(model, layer, one)
     assert drafted.loss is not None
     assert float(drafted.loss) == pytest.approx(loss, rel=1e-5)
-    assert drafted.counted.tolist() == [sum(len(start) > depth for start in single) for depth in range(DEPTH)] == [7, 5, 3]
+    assert (
+        drafted.counted.tolist() == [sum(len(start) > depth for start in single) for depth in range(DEPTH)] == [7, 5, 3]
+    )
     assert drafted.accepted.tolist() == [
         sum(len(start) > depth and all(start[: depth + 1]) for start in single) for depth in range(DEPTH)
     ]

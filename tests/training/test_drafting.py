@@ -86,7 +86,14 @@ def test_how_a_step_is_cut_and_laid_out_does_not_change_the_layer(
 ) -> None:
     def layer(name: str, **how: Any) -> dict[str, torch.Tensor]:
         run = trainer(
-            line_folder, tmp_path / name, use_lora, mtp="train", save_strategy="no", max_grad_norm=0.0, max_steps=2, **how
+            line_folder,
+            tmp_path / name,
+            use_lora,
+            mtp="train",
+            save_strategy="no",
+            max_grad_norm=0.0,
+            max_steps=2,
+            **how,
         )
         run.train()
         found: dict[str, torch.Tensor] = run.drafts.layer.state_dict()
@@ -125,7 +132,9 @@ def test_the_layer_is_among_what_is_saved(line_folder: Path, tmp_path: Path, use
     assert len(on_the_way) == len(at_the_end) == 16
     assert torch.equal(on_the_way[f"{prefix}eh_proj.weight"], layer.eh_proj.weight)
     assert {value.dtype for value in at_the_end.values()} == {torch.bfloat16}
-    torch.testing.assert_close(at_the_end[f"{prefix}eh_proj.weight"].float(), layer.eh_proj.weight.detach(), rtol=1e-2, atol=1e-6)
+    torch.testing.assert_close(
+        at_the_end[f"{prefix}eh_proj.weight"].float(), layer.eh_proj.weight.detach(), rtol=1e-2, atol=1e-6
+    )
     assert (tmp_path / MTP_FILE).is_file() == use_lora
     if not use_lora:
         saved = load_file(tmp_path / "model.safetensors")
@@ -147,7 +156,10 @@ def test_how_well_it_drafts_is_logged_apart(line_folder: Path, tmp_path: Path) -
 def test_a_gradient_that_is_not_finite_stops_only_the_layer(
     line_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runs = {choice: trainer(line_folder, tmp_path, mtp=choice, save_strategy="no", max_steps=2) for choice in ("keep", "train")}
+    runs = {
+        choice: trainer(line_folder, tmp_path, mtp=choice, save_strategy="no", max_steps=2)
+        for choice in ("keep", "train")
+    }
     with torch.no_grad():
         runs["train"].drafts.layer.norm.weight[0] = torch.inf
     with caplog.at_level(logging.WARNING, logger="glm_ocr_finetune"):
@@ -168,7 +180,11 @@ def test_a_base_without_the_layer_is_said(
             (bare / file.name).write_bytes(file.read_bytes())
     prefix = mtp_prefix(load_weights("tiny-random").config)
     held = load_file(tiny_random / "model.safetensors")
-    save_file({name: v for name, v in held.items() if not name.startswith(prefix)}, bare / "model.safetensors", {"format": "pt"})
+    save_file(
+        {name: v for name, v in held.items() if not name.startswith(prefix)},
+        bare / "model.safetensors",
+        {"format": "pt"},
+    )
     with caplog.at_level(logging.WARNING, logger="glm_ocr_finetune"):
         run = trainer(line_folder, tmp_path / "out", model_name=str(bare), mtp="train", max_steps=1)
     assert run.drafts is None
