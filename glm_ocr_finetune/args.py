@@ -6,15 +6,21 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import MISSING, Field, dataclass, field, fields
+import json
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
+
+from .argument_fields import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, arg
+from .errors import UserError
 
 if TYPE_CHECKING:
     from .training_args import TrainingArguments as TrainingArguments
 
 DEFAULT_MODEL = "zai-org/GLM-OCR"
 DEFAULT_PROMPT = "Text Recognition:"
+TASK_PROMPTS = {"text": DEFAULT_PROMPT, "table": "Table Recognition:", "formula": "Formula Recognition:"}
+JSON_PROMPT = "请按下列JSON格式输出图中信息:"  # of the model card; a template of the answer stands below it
+TASKS = (*TASK_PROMPTS, "json")
 DEFAULT_LENGTH = 2048  # tokens, of the official recipe
 PROMPT_FORMATS = ("serve", "no_think")
 DEFAULT_PROMPT_FORMAT = PROMPT_FORMATS[0]
@@ -28,58 +34,6 @@ SCHEDULES = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
     *("reduce_lr_on_plateau", "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay", "greedy"),
 )
-
-
-@dataclass(frozen=True)
-class Range:
-    """The numbers that an argument takes: from ``low`` (or above it, when ``open``) to below ``high``, or ``also``."""
-
-    low: float
-    high: float = math.inf
-    open: bool = False
-    also: float | None = None
-
-    def __contains__(self, value: float) -> bool:
-        above = value > self.low if self.open else value >= self.low
-        return (above and value < self.high) or value == self.also
-
-    def __str__(self) -> str:
-        if self.high < math.inf:
-            return f"from {self.low:g} to below {self.high:g}"
-        also = "" if self.also is None else f", or {self.also:g}"
-        return f"{'above' if self.open else 'at least'} {self.low:g}{also}"
-
-
-POSITIVE = Range(0, open=True)
-NOT_NEGATIVE = Range(0)
-COUNT = Range(1)
-SHARE = Range(0, high=1)
-
-
-def arg(
-    default: Any,
-    help: str,
-    choices: tuple[str, ...] | None = None,
-    bare: str | None = None,
-    within: Range | None = None,
-    needs: str | None = None,
-    also: tuple[str, ...] = (),
-) -> Any:
-    """A dataclass field for the command line.
-
-    Args:
-        bare: the value of the flag alone.
-        within: the numbers that it takes.
-        needs: what it has no effect without, a key of ``argument_checks.NEEDS``.
-        also: other names it is known by.
-    """
-    told = {"choices": choices, "bare": bare, "within": within, "needs": needs, "also": also}
-    return field(default=default, metadata={"help": help} | {name: value for name, value in told.items() if value})
-
-
-def default_of(declared: Field[Any]) -> Any:
-    """The default of a dataclass field."""
-    return declared.default_factory() if declared.default_factory is not MISSING else declared.default
 
 
 @dataclass
@@ -112,16 +66,43 @@ class ModelArguments:
 class DataSource:
     """Where samples come from."""
 
-    dataset_name: str | None = arg(None, "Hub id, folder or file with images and transcriptions (required).")
+    dataset_name: list[Any] | str | None = arg(
+        None,
+        "Hub id, folder or file with images and transcriptions (required). Several are read together; NAME:0.7 gives "
+        "one its share of the training samples.",
+    )
     dataset_config: str | None = arg(None, "Configuration name, for a hub data set that has several.")
     image_folder: str | None = arg(
         None, "Folder that relative image paths start from. Default: the folder of the file that names them."
     )
     image_column: str | None = arg(None, "Column with the image. Default: detected.")
     text_column: str | None = arg(None, "Column with the transcription. Default: detected.")
+    group_column: str | None = arg(
+        None,
+        "Column whose equal values stay on one side of the split, such as a writer. Default: the page, where known.",
+    )
     data_format: str | None = arg(None, "Format of a local data set, as in docs/formats.md. Default: detected.")
     level: str | None = arg(None, "What a sample is in page formats. Default: a line where there are lines.", LEVELS)
     max_samples: int | None = arg(None, "Use only the first N samples of each split.", within=COUNT)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.dataset_name, list):
+            entries = [_mapping(one) if str(one).startswith("{") else one for one in self.dataset_name]
+            self.dataset_name = entries[0] if len(entries) == 1 and isinstance(entries[0], str) else entries
+
+    @property
+    def data_sets(self) -> str:
+        """The names of the data sets, for messages."""
+        names = self.dataset_name if isinstance(self.dataset_name, list) else [self.dataset_name]
+        return ", ".join(str(one.get("dataset_name") if isinstance(one, dict) else one) for one in names)
+
+
+def _mapping(entry: Any) -> dict[str, Any]:
+    """A data set with arguments of its own; on the command line, and from a configuration file, it is JSON."""
+    try:
+        return dict(json.loads(entry) if isinstance(entry, str) else entry)
+    except ValueError as error:
+        raise UserError(f"--dataset_name {entry} is neither a name nor JSON: {error}") from error
 
 
 @dataclass
@@ -132,6 +113,12 @@ class PromptArguments:
         None,
         "Prompt for samples that have none of their own. "
         f"Default: what the checkpoint was tuned with, else '{DEFAULT_PROMPT}'.",
+    )
+    task: str | None = arg(
+        None,
+        "Prompt by task, instead of --prompt: those that GLM-OCR was trained with. 'json' asks for the fields that "
+        "occur in the labels.",
+        choices=TASKS,
     )
     prompt_format: str | None = arg(
         None,
@@ -145,6 +132,13 @@ class PromptArguments:
     max_pixels: int | None = arg(
         None, "Largest image in pixels, height x width. Default: the checkpoint's (4816896 in GLM-OCR).", within=COUNT
     )
+
+    @property
+    def asked_prompt(self) -> str | None:
+        """The prompt that was given, in words or by its task; None where neither was."""
+        if self.prompt is not None or self.task is None:
+            return self.prompt
+        return TASK_PROMPTS.get(self.task, JSON_PROMPT)
 
 
 @dataclass
@@ -161,7 +155,7 @@ class ScoringArguments:
 class DataArguments(PromptArguments, DataSource):
     """Splits, and looking before training."""
 
-    train_split: str = arg("train", "Split to train on.")
+    train_split: str | None = arg("train", "Split to train on.")
     eval_split: str | None = arg(None, "Split to evaluate on, if the data set has one.")
     eval_split_size: float = arg(
         0.1, "Share of the training split held out for evaluation if --eval_split is not given.", within=SHARE
@@ -180,6 +174,7 @@ class DataArguments(PromptArguments, DataSource):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.plan and self.plan.lower() == "false":
             self.plan = None
 
@@ -192,7 +187,8 @@ class DataArguments(PromptArguments, DataSource):
     @property
     def default_prompt(self) -> str:
         """The prompt of samples that bring none of their own."""
-        return DEFAULT_PROMPT if self.prompt is None else self.prompt
+        asked = self.asked_prompt
+        return DEFAULT_PROMPT if asked is None else asked
 
 
 @dataclass

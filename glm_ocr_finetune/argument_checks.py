@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .args import Range, TrainingDefaults
+from .args import TrainingDefaults
+from .argument_fields import Range
 from .errors import UserError
 from .sft_arguments import ARGUMENTS, BY_NAME, INSTALL, OPTIMIZERS, TRACKERS
 

@@ -81,9 +81,11 @@ def _check_data_sets(values: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raise UserError for a data set that is nowhere, before anything heavy is imported."""
     for name in names:
         if values.get(name):
+            from .data_sets import names_of
             from .readers import check_data_set
 
-            check_data_set(values[name], flag=name)
+            for one in names_of(values[name]):
+                check_data_set(one, flag=name)
 
 
 LIGHT: dict[str, type] = {

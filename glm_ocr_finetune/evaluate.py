@@ -12,7 +12,8 @@ from rich.table import Column, Table
 
 from .args import DEFAULT_PROMPT, DEFAULT_PROMPT_FORMAT, DataArguments, EvaluateArguments
 from .data.samples import sample_of
-from .data.splits import Splits, default_split, load_splits
+from .data.splits import Splits, load_splits
+from .data_sets import data_sets_of
 from .errors import UserError
 from .folders import PREDICTIONS_FILE, SCORES_FILE
 from .inputs.processor import set_pixel_budget
@@ -76,10 +77,10 @@ def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
         return _paired(args, None, output)
     if args.predictions:
         renderer = PromptRenderer(_any_processor(), args.prompt_format or DEFAULT_PROMPT_FORMAT)
-        samples = _load(args, renderer, DEFAULT_PROMPT if args.prompt is None else args.prompt, output)
+        samples = _load(args, renderer, DEFAULT_PROMPT if args.asked_prompt is None else args.asked_prompt, output)
         truths = [reading_of(sample_of(row)) for row in samples.train]
         return _paired(args, truths, output)
-    asking = how_to_ask(args.model, args.adapter, args.prompt, args.prompt_format)
+    asking = how_to_ask(args.model, args.adapter, args.asked_prompt, args.prompt_format)
     model, processor, _ = load_for_reading(args.model, args.adapter, _device_map(args))
     set_pixel_budget(processor, args.min_pixels, args.max_pixels)
     renderer = PromptRenderer(processor, asking.prompt_format)
@@ -132,8 +133,9 @@ def _any_processor() -> Any:
 
 def _load(args: EvaluateArguments, renderer: PromptRenderer, prompt: str, output: Path) -> Splits:
     """The samples to be judged on; rows that cannot be used are told and listed in ``output``."""
-    split = args.split or default_split(str(args.dataset_name), args.dataset_config, args.data_format)
-    data_args = DataArguments.of(args, train_split=split, prompt=prompt)
+    data_args = DataArguments.of(args, train_split=args.split, prompt=prompt, task=None)
+    if shared := [one.name for one in data_sets_of(data_args) if one.share is not None]:
+        raise UserError(f"--dataset_name: a share is for training only; give {shared[0]} without one")
     splits = load_splits(data_args, renderer, max_length=None, seed=0, evaluate=False)
     if splits.set_aside and is_main_process():
         output.mkdir(parents=True, exist_ok=True)

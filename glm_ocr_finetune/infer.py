@@ -105,7 +105,9 @@ def infer(args: InferenceArguments) -> int:
     if args.max_new_tokens < 1 or (args.batch_size is not None and args.batch_size < 1):
         raise UserError("--max_new_tokens and --batch_size must be at least 1")
     images = find_images(args.image)
-    asking = how_to_ask(args.model, args.adapter, args.prompt, args.prompt_format)
+    if args.task == "json":
+        raise UserError("--task json has no fields to ask for here; name them in --prompt, as the model card shows")
+    asking = how_to_ask(args.model, args.adapter, args.asked_prompt, args.prompt_format)
     model, processor, _ = load_for_reading(args.model, args.adapter, args.device_map)
     budget = set_pixel_budget(processor, args.min_pixels, args.max_pixels)
     renderer = PromptRenderer(processor, asking.prompt_format)

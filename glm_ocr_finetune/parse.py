@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .args import DataArguments, ModelArguments, Range, TrainingDefaults, default_of
+from .args import DataArguments, ModelArguments, TrainingDefaults
 from .argument_checks import check_range, refuse
+from .argument_fields import Range, default_of
 from .errors import UserError
 from .near_misses import suggestion
 from .sft_arguments import ARGUMENTS
@@ -243,7 +244,7 @@ def _config_as_argv(file: str, declared: Sequence[Option], command: Command) -> 
 def _config_words(value: Any, one: Option) -> list[str]:
     """A YAML value as it would be typed; ``no`` and ``off``, which are booleans in YAML, as the choices they are."""
     if isinstance(value, list):
-        words = [str(word) for word in value]
+        words = [json.dumps(word, ensure_ascii=False) if isinstance(word, dict) else str(word) for word in value]
         return words if one.kind == "list" else [",".join(words)]
     if value is False and one.choices:
         value = next((word for word in ("no", "off") if word in one.choices), value)
@@ -293,6 +294,8 @@ def _refuse_clashes(typed: Typed) -> None:
     values = typed.values
     if "tokens_per_batch" in values and "per_device_train_batch_size" in values:
         raise UserError("--tokens_per_batch and --per_device_train_batch_size exclude each other; give one of them")
+    if "prompt" in values and "task" in values:
+        raise UserError("--prompt and --task exclude each other: --task stands for a prompt; give one of them")
     if "replay_ratio" in values and not values.get("replay_dataset"):
         raise UserError("--replay_ratio needs --replay_dataset")
     adapters = [name for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_target") if name in values]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .args import COUNT, INTERVALS, NOT_NEGATIVE, POSITIVE, SHARE, Range
+from .args import INTERVALS
+from .argument_fields import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range
 
 
 @dataclass(frozen=True)

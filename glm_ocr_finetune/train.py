@@ -112,7 +112,7 @@ def train_in_folder(model_args: ModelArguments, data_args: DataArguments, traini
         describe(model_args, data_args, training_args, splits.train),
         build_judge(splits, collator.renderer, training_args, encoder),
         record,
-        data_args.dataset_name,
+        data_args.data_sets,
     )
     if checkpoint and is_finished(trainer):
         return
@@ -154,7 +154,7 @@ def tune(
     before = read_base(trainer, probe, model_args.model_name, resumed=checkpoint is not None)
     run(trainer, checkpoint)
     write(trainer)
-    facts: dict[str, Any] = {"model": model_args.model_name, "data set": data_args.dataset_name}
+    facts: dict[str, Any] = {"model": model_args.model_name, "data set": data_args.data_sets}
     conclude(trainer, probe, before, facts | ({"probe": data_args.probe_dataset} if probe else {}))
     if before.evaluation:
         write_card(trainer, trainer.args.output_dir, TUNED_READINGS)
@@ -201,7 +201,7 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
         check_model(model_args.model_name)
     training_args.settle_learning_rate(model_args.use_lora, is_tiny_model(model_args.model_name))
     tuned = read_sidecar(resolve_model_path(model_args.model_name))
-    if tuned and data_args.prompt is None:
+    if tuned and data_args.asked_prompt is None:
         data_args.prompt = tuned.prompt
         training_args.origins["prompt"] = "what the checkpoint was tuned with"
     if data_args.prompt_format is None:
@@ -273,7 +273,7 @@ def report_data(splits: Splits, training_args: TrainingArguments) -> None:
     if not is_main_process():
         return
     held_out = len(splits.evaluation) if splits.evaluation is not None else 0
-    logger.info("samples: %d to train on, %d to evaluate on", len(splits.train), held_out)
+    logger.info("samples: %d to train on, %d to evaluate on%s", len(splits.train), held_out, splits.groups_in_words())
     for note in splits.notes:
         logger.warning("%s", note)
     if file := splits.write_set_aside(training_args.output_dir):

@@ -19,8 +19,9 @@ from huggingface_hub.constants import ENDPOINT
 from transformers import Trainer, get_scheduler
 from trl import SFTConfig
 
-from .args import DEFAULT_LENGTH, TrainingDefaults, default_of
+from .args import DEFAULT_LENGTH, TrainingDefaults
 from .argument_checks import NEEDS, WITHOUT_WARM_UP, installed, listed, plain, refuse, unmet
+from .argument_fields import default_of
 from .errors import UserError
 from .network import hub_answers
 from .sft_arguments import BY_NAME

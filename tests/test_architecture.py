@@ -28,8 +28,9 @@ LAYERS = (
     {"parse"},
     {"training_args"},
     {"argument_checks"},
-    {"sft_arguments", "near_misses"},
+    {"sft_arguments", "near_misses", "data_sets"},
     {"args"},
+    {"argument_fields"},
     {"charts", "folders", "network", "ranks"},
     {"errors"},
 )

@@ -20,6 +20,8 @@ LONGEST_MODULE, LONGEST_FUNCTION = 400, 50  # lines
 # Modules without a test file of their own name -> where they are tested, or why they need none.
 WITHOUT_A_FILE = {
     "__main__": "one line; the commands of the README are run with it (test_readme.py)",
+    "argument_fields": "with the arguments that are made of it: test_args.py",
+    "data/sides": "what splits are made of: data/test_splits.py, data/test_mixture.py",
     "demo": "takes a minute: its recipe is a user's of train and report (integration/test_commands.py)",
     "errors": "one class without code, and one line",
     "evaluate": "a workflow: integration/test_judged_runs.py",

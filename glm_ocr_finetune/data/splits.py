@@ -1,18 +1,19 @@
-"""From a data set to training and evaluation samples: read, measured, fitted, split."""
+"""From data sets to training and evaluation samples: read, measured, fitted, split, mixed."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..args import DataArguments
+from ..args import JSON_PROMPT, DataArguments
+from ..data_sets import DataSet, data_sets_of
 from ..errors import UserError
 from ..folders import SET_ASIDE_FILE
 from ..inputs.processor import PixelBudget, set_pixel_budget
@@ -20,8 +21,10 @@ from ..inputs.prompt import PromptRenderer
 from ..readers import list_splits, load_rows, local_path
 from .lengths import Fitted, Shapes, fit
 from .measure import Measured, measure
-from .split import joined, split_rows
-from .survey import SetAside, Survey, shapes_of, survey
+from .mixture import described, divide, draw, leaks
+from .prompts import json_prompt, with_json_prompt, with_prompt
+from .sides import Side, concatenated, count_groups
+from .survey import SetAside, shapes_of, survey
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,6 +41,7 @@ class Splits:
     Attributes:
         train_tokens, evaluation_tokens: sequence length of each sample, int32.
         train_image_tokens, evaluation_image_tokens: how many of them are image tokens, int32.
+        groups: pages, documents or hands that the samples of each side are from, as far as they are known.
         fitted: the pixel budget and the longest sequence that all of them are under.
     """
 
@@ -48,8 +52,15 @@ class Splits:
     train_image_tokens: NDArray[np.int32]
     evaluation_image_tokens: NDArray[np.int32]
     fitted: Fitted
+    groups: tuple[int, int] = (0, 0)
     set_aside: list[SetAside] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def groups_in_words(self) -> str:
+        """How many pages or other groups the samples are of; nothing where no group is known."""
+        if not any(self.groups):
+            return ""
+        return f"; of {self.groups[0]:,} and {self.groups[1]:,} groups"
 
     def set_aside_by_reason(self) -> dict[str, int]:
         return dict(Counter(row.reason for row in self.set_aside).most_common())
@@ -62,30 +73,6 @@ class Splits:
         lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self.set_aside)
         file.write_text("".join(lines), encoding="utf-8")
         return file
-
-
-@dataclass(frozen=True)
-class Side:
-    """The samples of one split: all rows with what was measured of them, and those that are used."""
-
-    rows: Dataset
-    measured: Measured
-    survey: Survey
-    prompt: str
-
-    def samples(self, chosen: NDArray[np.int64]) -> Dataset:
-        """The samples at these positions among the kept rows."""
-        return self.rows.select(self.survey.kept[chosen]).with_transform(partial(_fill_prompt, prompt=self.prompt))
-
-    def keys(self) -> list[bytes]:
-        """Equal for kept rows that belong on one side: with identical images, or cut from one page or document."""
-        groups = self.rows.select(self.survey.kept)["group"]
-        return joined([self.measured.key(row) for row in self.survey.kept.tolist()], list(groups))
-
-    def set_aside(self) -> list[SetAside]:
-        rejected = dict(sorted(self.survey.rejected.items()))
-        sources = self.rows.select(list(rejected))["source"] if rejected else []
-        return [SetAside(source, *why) for source, why in zip(sources, rejected.values(), strict=True)]
 
 
 def load_splits(
@@ -107,38 +94,81 @@ def load_splits(
         UserError: there is no such data set, split or column, or no sample is left.
     """
     check_data_arguments(data_args)
-    names = [data_args.train_split, *([data_args.eval_split] if evaluate and data_args.eval_split else [])]
-    tables = [_rows(data_args, name) for name in names]
+    sets = [*data_sets_of(data_args), *_replay_of(data_args)]
+    own_split = [one for one in sets if evaluate and one.args.eval_split is not None and not one.is_replay]
+    tables = _read_all(sets, own_split, data_args.default_prompt)
     measured = [measure(rows, renderer, data_args.default_prompt) for rows in tables]
-    fitted = _fit_all(measured, renderer.processor, fitting or partial(fit, max_length=max_length))
-    side, *others = (
-        Side(_with_measures(rows, one), one, survey(one, fitted.budget, fitted.max_length), data_args.default_prompt)
-        for rows, one in zip(tables, measured, strict=True)
+    fitted = _fit_all(
+        [one for one, of in zip(measured, [*sets, *own_split], strict=True) if not of.is_replay],
+        renderer.processor,
+        fitting or partial(fit, max_length=max_length),
     )
-    seen, set_aside = side.survey, side.set_aside()
-    if not len(seen.kept):
-        raise UserError(_nothing_left(data_args, set_aside))
-    train, held_out, notes = np.arange(len(seen.kept)), np.arange(0), unused_splits(data_args) if evaluate else []
-    if evaluate and data_args.eval_split is None and data_args.eval_split_size > 0:
-        train, held_out = split_rows(side.keys(), data_args.eval_split_size, seed)
-        if not len(held_out):
-            notes.append("no evaluation: too few different images or pages to hold any back (--eval_split_size)")
-    splits = Splits(
-        train=side.samples(train),
-        evaluation=side.samples(held_out) if len(held_out) else None,
-        train_tokens=seen.num_tokens[train],
-        evaluation_tokens=seen.num_tokens[held_out],
-        train_image_tokens=seen.num_image_tokens[train],
-        evaluation_image_tokens=seen.num_image_tokens[held_out],
+    sides = [
+        Side(
+            of, _with_measures(rows, one), one, survey(one, fitted.budget, fitted.max_length), data_args.default_prompt
+        )
+        for of, rows, one in zip([*sets, *own_split], tables, measured, strict=True)
+    ]
+    _refuse_empty(sides[: len(sets)])
+    notes = [note for one in sets if evaluate and not one.is_replay for note in unused_splits(one.args)]
+    return _divided(sides[: len(sets)], sides[len(sets) :], fitted, notes, seed, data_args if evaluate else None)
+
+
+def _divided(
+    trained: Sequence[Side],
+    judged: Sequence[Side],
+    fitted: Fitted,
+    notes: list[str],
+    seed: int,
+    data_args: DataArguments | None,
+) -> Splits:
+    """What is trained and what is evaluated on.
+
+    Args:
+        judged: splits that are evaluated on whole.
+        data_args: None where nothing is evaluated on.
+    """
+    available, held = divide(trained, data_args.eval_split_size if data_args else 0.0, seed)
+    drawn = draw(trained, available, seed)
+    evaluated = [(side, out) for side, out in zip(trained, held, strict=True) if len(out)]
+    evaluated += [(side, np.arange(len(side))) for side in judged if len(side)]
+    notes = [*described(trained, drawn), *notes, *_without_evaluation(trained, judged, evaluated, data_args)]
+    if evaluated and judged:
+        told = leaks(trained, drawn, [side for side, _ in evaluated], [some for _, some in evaluated])
+        notes += [told] if told else []
+    to_train = list(zip(trained, drawn, strict=True))
+    return Splits(
+        train=concatenated([side.samples(some) for side, some in to_train]),
+        evaluation=concatenated([side.samples(some) for side, some in evaluated]) if evaluated else None,
+        train_tokens=_joined([side.survey.num_tokens[some] for side, some in to_train]),
+        evaluation_tokens=_joined([side.survey.num_tokens[some] for side, some in evaluated]),
+        train_image_tokens=_joined([side.survey.num_image_tokens[some] for side, some in to_train]),
+        evaluation_image_tokens=_joined([side.survey.num_image_tokens[some] for side, some in evaluated]),
         fitted=fitted,
-        set_aside=set_aside,
+        groups=(count_groups(to_train), count_groups(evaluated)),
+        set_aside=[row for side in (*trained, *judged) for row in side.set_aside()],
         notes=notes,
     )
-    for other in others:
-        _add_eval_split(splits, other)
-    if data_args.replay_dataset:
-        _mix_in_replay(splits, data_args, renderer, seed)
-    return splits
+
+
+def _without_evaluation(
+    trained: Sequence[Side],
+    judged: Sequence[Side],
+    evaluated: Sequence[tuple[Side, NDArray[np.int64]]],
+    data_args: DataArguments | None,
+) -> list[str]:
+    """Why nothing is evaluated on, where something was to be."""
+    if evaluated or data_args is None:
+        return []
+    if judged:
+        return ["no evaluation: every row of the evaluation split was set aside"]
+    if data_args.eval_split_size > 0:
+        return ["no evaluation: too few different images or pages to hold any back (--eval_split_size)"]
+    return []
+
+
+def _joined(parts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
+    return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
 
 def unused_splits(data_args: DataArguments) -> list[str]:
@@ -146,7 +176,7 @@ def unused_splits(data_args: DataArguments) -> list[str]:
     if data_args.eval_split is not None or local_path(str(data_args.dataset_name)) is None:
         return []
     names = list_splits(str(data_args.dataset_name), data_args.dataset_config, data_args.data_format)
-    others = [name for name in names if name not in data_args.train_split]
+    others = [name for name in names if name not in str(data_args.train_split)]
     if not others:
         return []
     return [f"the data set also has the split {', '.join(others)}; to evaluate on it: --eval_split {others[-1]}"]
@@ -167,16 +197,16 @@ def check_data_arguments(data_args: DataArguments) -> None:
         raise UserError(f"--max_samples is {data_args.max_samples}; it must be at least 1")
     if not 0 <= data_args.eval_split_size < 1:
         raise UserError(f"--eval_split_size is {data_args.eval_split_size}; it is a share from 0 to below 1")
+    if data_args.prompt is not None and data_args.task is not None:
+        raise UserError("--prompt and --task exclude each other: --task stands for a prompt; give one of them")
     if data_args.replay_dataset and data_args.replay_ratio <= 0:
         raise UserError(f"--replay_ratio is {data_args.replay_ratio}; it must be above 0 (or no --replay_dataset)")
 
 
-def load_other(data_args: DataArguments, dataset_name: str, renderer: PromptRenderer, max_length: int | None) -> Splits:
-    """The samples of another data set (a probe, a replay), with columns of its own: its test split, else another."""
-    other = DataArguments(
-        dataset_name=dataset_name, train_split=default_split(dataset_name), prompt=data_args.default_prompt
-    )
-    return load_splits(other, renderer, max_length, seed=0, evaluate=False)
+def load_other(data_args: DataArguments, dataset_name: str, renderer: PromptRenderer) -> Splits:
+    """The samples of another data set, such as a probe, with columns of its own: its test split, else another."""
+    other = DataArguments(dataset_name=dataset_name, train_split=None, prompt=data_args.prompt)
+    return load_splits(other, renderer, None, seed=0, evaluate=False)
 
 
 def default_split(dataset_name: str, config: str | None = None, data_format: str | None = None) -> str:
@@ -185,51 +215,42 @@ def default_split(dataset_name: str, config: str | None = None, data_format: str
     return next((name for name in ("test", "validation") if name in splits), splits[0])
 
 
-def _mix_in_replay(splits: Splits, data_args: DataArguments, renderer: PromptRenderer, seed: int) -> None:
-    """Add ``replay_ratio`` samples of the replay data set for each training sample, repeated where they are too few."""
-    name = str(data_args.replay_dataset)
-    trained = "train" if "train" in list_splits(name) else list_splits(name)[0]
-    replay_args = DataArguments(dataset_name=name, train_split=trained, prompt=data_args.default_prompt)
-    as_it_is = partial(fit, max_length=splits.fitted.max_length, may_lower=False)
-    replay = load_splits(replay_args, renderer, None, seed, evaluate=False, fitting=as_it_is)
-    wanted = max(1, round(data_args.replay_ratio * len(splits.train)))
-    drawn = np.resize(np.random.default_rng(seed).permutation(len(replay.train)), wanted)
-    splits.train = concatenate(splits.train, replay.train.select(drawn))
-    splits.train_tokens = np.concatenate([splits.train_tokens, replay.train_tokens[drawn]])
-    splits.train_image_tokens = np.concatenate([splits.train_image_tokens, replay.train_image_tokens[drawn]])
-    splits.set_aside += replay.set_aside
-    splits.notes.append(f"{wanted} samples of {name} are mixed in (--replay_ratio {data_args.replay_ratio:g})")
+def _replay_of(data_args: DataArguments) -> list[DataSet]:
+    """``--replay_dataset`` as one more data set, whose share is of all others together."""
+    if not data_args.replay_dataset:
+        return []
+    name = data_args.replay_dataset
+    splits = list_splits(name)
+    split = "train" if "train" in splits else splits[0]
+    other = DataArguments(dataset_name=name, train_split=split, prompt=data_args.prompt)
+    return [DataSet(other, data_args.replay_ratio, is_replay=True)]
 
 
-def concatenate(first: Dataset, second: Dataset) -> Dataset:
-    """Samples of both, with the columns' types of the first and the transform of the first."""
-    from datasets import concatenate_datasets
-
-    joined = concatenate_datasets([first.with_format(None), second.with_format(None).cast(first.features)])
-    return joined.with_transform(first.format["format_kwargs"]["transform"])
-
-
-def _add_eval_split(splits: Splits, side: Side) -> None:
-    seen = side.survey
-    splits.evaluation = side.samples(np.arange(len(seen.kept))) if len(seen.kept) else None
-    splits.evaluation_tokens, splits.evaluation_image_tokens = seen.num_tokens, seen.num_image_tokens
-    splits.set_aside += side.set_aside()
-    if not len(seen.kept):
-        splits.notes.append("no evaluation: every row of the evaluation split was set aside")
+def _read_all(sets: Sequence[DataSet], own_split: Sequence[DataSet], default_prompt: str) -> list[Dataset]:
+    """The rows to train on of each data set, then those to evaluate on; a set asks both for the same JSON."""
+    tables = [_rows(one, one.args.train_split, default_prompt) for one in sets]
+    prompts = [json_prompt(rows) for rows in tables]
+    others = [_rows(one, one.args.eval_split, default_prompt) for one in own_split]
+    prompts += [prompts[sets.index(one)] for one in own_split]
+    return [with_json_prompt(rows, prompt) for rows, prompt in zip([*tables, *others], prompts, strict=True)]
 
 
-def _rows(data_args: DataArguments, split: str) -> Dataset:
+def _rows(one: DataSet, split: str | None, default_prompt: str) -> Dataset:
+    args = one.args
     rows = load_rows(
-        str(data_args.dataset_name),
-        split=split,
-        config=data_args.dataset_config,
-        image_column=data_args.image_column,
-        text_column=data_args.text_column,
-        image_folder=data_args.image_folder,
-        data_format=data_args.data_format,
-        level=data_args.level,
+        one.name,
+        split=split or default_split(one.name, args.dataset_config, args.data_format),
+        config=args.dataset_config,
+        image_column=args.image_column,
+        text_column=args.text_column,
+        image_folder=args.image_folder,
+        data_format=args.data_format,
+        level=args.level,
+        group_column=args.group_column,
     )
-    return rows.select(range(min(len(rows), data_args.max_samples))) if data_args.max_samples else rows
+    rows = rows.select(range(min(len(rows), args.max_samples))) if args.max_samples else rows
+    own = args.default_prompt
+    return rows if own == default_prompt != JSON_PROMPT else with_prompt(rows, own)
 
 
 def _with_measures(rows: Dataset, measured: Measured) -> Dataset:
@@ -245,13 +266,16 @@ def _with_measures(rows: Dataset, measured: Measured) -> Dataset:
     return concatenate_datasets([rows, Dataset.from_dict(columns, features)], axis=1)
 
 
-def _fill_prompt(batch: Mapping[str, Sequence[Any]], prompt: str) -> dict[str, Any]:
-    return {**batch, "prompt": [own or prompt for own in batch["prompt"]]}
+def _refuse_empty(sides: Sequence[Side]) -> None:
+    for side in sides:
+        if not len(side):
+            raise UserError(_nothing_left(side))
 
 
-def _nothing_left(data_args: DataArguments, set_aside: Sequence[SetAside]) -> str:
+def _nothing_left(side: Side) -> str:
+    set_aside = side.set_aside()
     counts = Counter(row.reason for row in set_aside)
     reasons = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
-    first = set_aside[0] if set_aside else None
-    example = f"; the first is {first.source} {first.detail}".rstrip() if first else ""
-    return f"no sample of {data_args.dataset_name} (split {data_args.train_split}) can be used: {reasons}{example}"
+    example = f"; the first is {set_aside[0].source} {set_aside[0].detail}".rstrip() if set_aside else ""
+    split = side.data_set.args.train_split
+    return f"no sample of {side.data_set.name} (split {split}) can be used: {reasons}{example}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from rich.text import Text
 from ..data.collate import VLMDataCollator
 from ..data.splits import Splits
 from ..errors import UserError
+from ..folders import CONTACT_SHEET_FILE
 from ..inputs.prompt import IGNORED
 from ..model.parts import count_parts
-from ..ranks import console
+from ..ranks import console, is_main_process
+from .contact_sheet import write_contact_sheet
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +44,11 @@ def show(model: Any, splits: Splits, collator: VLMDataCollator, training_args: T
         raise UserError("no image of the first batch can be read; each is named above")
     if not bool((batch["labels"] != IGNORED).any(dim=1).all()):
         raise UserError("a sample of the first batch has no trained token; its label is empty after cleaning")
-    out.print("dry run finished: the first batch is fine; nothing was trained or written")
+    sheet = Path(training_args.output_dir) / CONTACT_SHEET_FILE
+    if is_main_process():
+        count = write_contact_sheet(splits.train, splits.train_image_tokens, sheet)
+        out.print(f"{count} samples with their labels, to look at: {sheet}")
+    out.print("dry run finished: the first batch is fine; nothing was trained")
 
 
 def parts_table(model: Any) -> Table:
@@ -62,7 +69,7 @@ def show_samples(out: Console, splits: Splits, max_length: int | None) -> None:
     """Counts, the histogram of sequence lengths, and what is shrunk or set aside."""
     lengths = np.concatenate([splits.train_tokens, splits.evaluation_tokens])
     held_out = len(splits.evaluation) if splits.evaluation is not None else 0
-    out.print(f"\n{len(splits.train)} samples to train on, {held_out} to evaluate on")
+    out.print(f"\n{len(splits.train)} samples to train on, {held_out} to evaluate on{splits.groups_in_words()}")
     for note in splits.notes:
         out.print(note)
     out.print(f"Sequence length in tokens (image + prompt + answer + stop), --max_length {max_length}:")

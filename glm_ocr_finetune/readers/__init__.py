@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from ..errors import UserError
 from .annotation_files import annotation_splits
 from .box_texts import box_text_splits
+from .groups import with_groups
 from .hub import check_reachable, hub_splits, is_hub_id, read_hub_split
 from .iam import iam_splits
 from .kraken import kraken_splits
@@ -94,27 +95,28 @@ def load_rows(
     image_folder: str | None = None,
     data_format: str | None = None,
     level: str | None = None,
+    group_column: str | None = None,
 ) -> Dataset:
     """The rows of one split of a local file or folder, or else of a hub data set, in the neutral columns.
 
     ``split`` may be sliced and added as in ``datasets`` (``train[:10%]+test``). ``config`` is a hub
     data set's configuration, or a sub-folder of a local one. ``level`` is what becomes a row of page
     formats: line, region or page. Columns are detected (see ``columns``)
-    unless named. Image paths are relative to ``image_folder``, when given, or to the file that names
+    unless named; ``group_column`` is the one whose equal values belong together. Image paths are relative to ``image_folder``, when given, or to the file that names
     them, and must not leave these folders. The format is found out unless ``data_format`` names it (a
     key of ``FORMATS``).
 
     Raises ``UserError`` when the data set, split, column or image folder does not exist, a file
     cannot be parsed, or there are no rows.
     """
-    options = ReadOptions(config, image_column, text_column, image_folder, data_format, level)
+    options = ReadOptions(config, image_column, text_column, image_folder, data_format, level, group_column)
     splits = _local_splits(dataset_name, options)
     if splits is None and level is not None:
         raise UserError(f"--level {level} is for page formats (PAGE XML, ALTO, …); leave it out for {dataset_name}")
     rows = read_hub_split(dataset_name, split, options) if splits is None else _select(splits, split, dataset_name)
     if len(rows) == 0:
         raise UserError(f"{dataset_name}: split {split!r} has no rows.")
-    return rows
+    return with_groups(rows, options)
 
 
 def list_splits(dataset_name: str, config: str | None = None, data_format: str | None = None) -> list[str]:

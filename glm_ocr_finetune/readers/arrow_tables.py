@@ -138,7 +138,7 @@ def _rows_without_images(
     for row, present in zip(rows, embedded, strict=True):
         missing = None if present else "no_image"
         problem = missing if row["problem"] == "no_image" else row["problem"]
-        yield make_row(row["source"], None, row["text"], row["prompt"], problem, row["detail"])
+        yield make_row(row["source"], None, row["text"], row["prompt"], problem, row["detail"], group=row["group"])
 
 
 def _beside(table: Dataset, column: str, rows: Dataset) -> Dataset:

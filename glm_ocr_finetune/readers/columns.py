@@ -75,6 +75,12 @@ TEXT_COLUMNS = (
 PROMPT_COLUMNS = ("prompt", "query", "question", "instruction")
 """Names of columns with a row's own prompt (TRL, ms-swift, visual question answering, Alpaca)."""
 
+TASK_COLUMN = "task"
+"""Tells the prompt of rows that have none, where its values are the names of tasks (``args.TASKS``)."""
+
+GROUP_COLUMNS = ("page", "page_id", "document", "document_id", "doc", "doc_id", "form", "writer", "writer_id", "book")
+"""Names of columns whose equal values belong together, the finest first."""
+
 CONVERSATION_COLUMNS = ("messages", "conversations", "conversation")
 
 _KNOWN = frozenset((*IMAGE_COLUMNS, *TEXT_COLUMNS, *PROMPT_COLUMNS, *CONVERSATION_COLUMNS))
@@ -96,12 +102,15 @@ class Layout:
     is_conversation: bool = False
     completion: str | None = None
     class_names: tuple[str, ...] = ()
+    task: str | None = None
+    group: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of a table that are read."""
         beside = ("system", "history") if self.is_conversation else ("history", "input")
-        return tuple(name for name in (self.image, self.text, self.prompt, self.completion, *beside) if name)
+        named = (self.image, self.text, self.prompt, self.completion, self.task, self.group, *beside)
+        return tuple(name for name in named if name)
 
 
 def is_known_column(name: str) -> bool:
@@ -116,14 +125,27 @@ def find_layout(kinds: Mapping[str, Kind], options: ReadOptions, where: str) -> 
     lists in ``prompt`` and ``completion``, unless a text column was named. Raises ``UserError`` for a column
     that does not exist or cannot be found.
     """
-    if options.text_column is None:
-        conversation = _conversation(kinds)
-        if conversation is not None:
-            image = _known_image_column(kinds, options, where)
-            return replace(conversation, image=image)
-    text = _text_column(kinds, options, where)
-    prompt = next((name for name in _all_known(kinds, PROMPT_COLUMNS, ("text",)) if name != text), None)
-    return Layout(_image_column(kinds, options, where), text, prompt)
+    found = _conversation(kinds) if options.text_column is None else None
+    if found is not None:
+        found = replace(found, image=_known_image_column(kinds, options, where))
+    else:
+        text = _text_column(kinds, options, where)
+        prompt = next((name for name in _all_known(kinds, PROMPT_COLUMNS, ("text",)) if name != text), None)
+        found = Layout(_image_column(kinds, options, where), text, prompt)
+    taken = (found.image, found.text, found.prompt)
+    return replace(
+        found,
+        task=next((name for name in _all_known(kinds, (TASK_COLUMN,), ("text",)) if name not in taken), None),
+        group=_group_column(kinds, options, taken, where),
+    )
+
+
+def _group_column(
+    kinds: Mapping[str, Kind], options: ReadOptions, taken: tuple[str | None, ...], where: str
+) -> str | None:
+    if options.group_column is not None:
+        return _existing(kinds, options.group_column, "--group_column", where)
+    return next((name for name in _all_known(kinds, GROUP_COLUMNS, ("text",)) if name not in taken), None)
 
 
 def _conversation(kinds: Mapping[str, Kind]) -> Layout | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..args import JSON_PROMPT, TASK_PROMPTS
 from ..errors import UserError
 from ..inputs.labels import clean_label, label_as_found
 from .columns import Layout, find_layout, kinds_of_records
@@ -34,7 +35,20 @@ def to_rows(record: Record, layout: Layout, finder: ImageFinder) -> Iterator[Row
         return
     turn = _turn(record.values, layout)
     image, found = read_image(_image_cell(record.values, layout, turn), record.base, finder)
-    yield from rows_of(record.source, turn, image, found)
+    if turn.prompt is None and layout.task:
+        turn = replace(turn, prompt=_prompt_of_task(record.values.get(layout.task)))
+    yield from rows_of(record.source, turn, image, found, _group(record.values, layout))
+
+
+def _prompt_of_task(value: object) -> str | None:
+    """The prompt of a task by its name; None for anything else, and the row is asked like all others."""
+    name = str(value).strip().casefold()
+    return JSON_PROMPT if name == "json" else TASK_PROMPTS.get(name)
+
+
+def _group(values: Mapping[str, Any], layout: Layout) -> str | None:
+    value = values.get(layout.group) if layout.group else None
+    return None if value is None or value == "" else f"{layout.group}={value}"
 
 
 def rows_of(

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..inputs.labels import MAX_LABEL_CHARACTERS, is_storable
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset, Features
 
 COLUMNS = ("image", "text", "prompt", "source", "problem", "detail", "region", "group")
@@ -35,6 +36,7 @@ PROBLEMS = {
     "boxes_only": "the text beside the image holds boxes, not a transcription",
     "invalid_text": "the label or prompt is not valid Unicode",
     "invalid_answer": "the label's gt_parse is not JSON",
+    "not_json": "the label is no JSON object, which the prompt asks for",
     "not_transcribed": "there is no transcription",
     "placeholder": "the label only marks text that is not transcribed (~~~, ###)",
     "difficult": "its annotator marked the text as not readable",
@@ -57,7 +59,7 @@ PROBLEMS = {
 }
 """Why a reader rejects a row, in words. ``missing_image`` is found again by ``images`` when a file vanishes later."""
 
-_VERSION = 5  # of the stored tables: raise it when the same files yield other rows
+_VERSION = 6  # of the stored tables: raise it when the same files yield other rows
 _BATCH = 1000
 _BATCH_BYTES = 32 << 20
 _DETAIL = 300
@@ -93,6 +95,7 @@ class ReadOptions:
     image_folder: str | None = None
     data_format: str | None = None
     level: str | None = None
+    group_column: str | None = None
 
 
 def make_row(
@@ -150,6 +153,21 @@ def row_features() -> Features:
 
     others = {"image": Image(decode=False), "region": List(List(Value("float64")))}
     return Features({name: others.get(name, Value("string")) for name in COLUMNS})
+
+
+def column_of(rows: Dataset, name: str) -> pa.ChunkedArray:
+    """A column in the order of the rows."""
+    column = rows.data.column(name)
+    return column if rows._indices is None else column.take(rows._indices.column(0))
+
+
+def with_column(rows: Dataset, name: str, column: pa.ChunkedArray | pa.Array) -> Dataset:
+    """The rows with another column in the place of one; nothing else is copied."""
+    import pyarrow as pa
+    from datasets import Dataset, concatenate_datasets
+
+    beside = Dataset(pa.table({name: column}))
+    return concatenate_datasets([rows.remove_columns(name), beside], axis=1).select_columns(rows.column_names)
 
 
 def store_rows(rows: Iterable[Row], key: object, lasting: Callable[[], bool]) -> Dataset:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-from ..inputs.images import ImageError, open_upright
+from ..inputs.images import AnyImage, ImageError, open_upright
 from ..inputs.regions import Region
 
 # Wide enough for the page; a line that is wider yet keeps a height at which it can be read, and is scrolled.
@@ -42,7 +42,7 @@ class Album:
         if not image or self.budget <= 0 or self.count >= MAX_PICTURES:
             return None
         try:
-            made = _thumbnail(folder / image, region)
+            made = thumbnail({"bytes": None, "path": str(folder / image), "region": region})
         except ImageError as error:
             self.unreadable.append(f"{image} ({error.reason.replace('_', ' ')})")
             return None
@@ -51,8 +51,9 @@ class Album:
         return made
 
 
-def _thumbnail(path: Path, region: Region | None) -> Picture:
-    image = open_upright({"bytes": None, "path": str(path), "region": region})
+def thumbnail(source: AnyImage) -> Picture:
+    """A small picture of an image, or of its region. Raises ImageError."""
+    image = open_upright(source)
     image.thumbnail(_bounds(*image.size))
     stream = BytesIO()
     image.save(stream, "WEBP", quality=QUALITY, method=4)

@@ -36,7 +36,7 @@ class Card:
     Attributes:
         location: what stands for the folder in commands: its name, or its hub id.
         sidecar: base model, prompt and prompt format.
-        data: name of the data set, or None where nobody named it.
+        data: names of the data sets, separated by commas, or None where nobody named them.
         counts: samples trained on and evaluated on; None for a stream.
         recipe: rows of the table, name -> value.
         lora_rank: None for full fine-tuning.
@@ -198,18 +198,22 @@ def front_matter(card: Card) -> str:
     if is_published(card.sidecar.base_model):
         relation = "finetune" if card.lora_rank is None else "adapter"
         data |= {"base_model": card.sidecar.base_model, "base_model_relation": relation}
-    if card.data and is_published(card.data):
-        data["datasets"] = [card.data]
+    if published := list(filter(is_published, data_sets(card))):
+        data["datasets"] = published
     return f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def data_sets(card: Card) -> list[str]:
+    return card.data.split(", ") if card.data else []
 
 
 def introduction(card: Card) -> str:
     """What it is, of what base, and on how much of what data."""
     what = "fine-tuned" if card.lora_rank is None else "with a LoRA adapter fine-tuned"
-    data = card.data if card.data and is_published(card.data) else card.data and Path(card.data).resolve().name
+    data = ", ".join(f"`{name if is_published(name) else Path(name).resolve().name}`" for name in data_sets(card))
     trained, evaluated = card.counts
     amount = f"{trained:,} samples" if trained is not None else "a stream of samples"
-    source = f" of `{data}`" if data else ""
+    source = f" of {data}" if data else ""
     held_out = f"; {evaluated:,} others were held out for evaluation" if evaluated else ""
     return (
         f"[GLM-OCR](https://huggingface.co/zai-org/GLM-OCR) {what} from `{card.base}` on {amount}{source}{held_out}. "

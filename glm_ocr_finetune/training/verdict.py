@@ -82,7 +82,7 @@ def build_probe(
     """The judge of the forgetting probe; None without ``--probe_dataset``."""
     if not data_args.probe_dataset:
         return None
-    splits = load_other(data_args, data_args.probe_dataset, renderer, None)
+    splits = load_other(data_args, data_args.probe_dataset, renderer)
     text_tokens = splits.train_tokens - splits.train_image_tokens
     return judge_of(splits.train, splits.train_tokens, text_tokens, renderer, training_args, encoder)
 
