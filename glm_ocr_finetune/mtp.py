@@ -68,7 +68,7 @@ def mtp(args: MtpArguments) -> int:
     rows = states_of_readings(args, model, renderer, asking.prompt)
     held_out, trained = rows[::HELD_OUT], [row for i, row in enumerate(rows) if i % HELD_OUT]
     if not trained:
-        raise UserError(f"{args.dataset_name}: too few images that the model reads to an end, to train on any of them")
+        raise UserError(f"{args.data_sets}: too few images that the model reads to an end, to train on any of them")
     before = acceptance(model, layer, held_out)
     train_layer(model, layer, trained, args.num_train_epochs)
     after = acceptance(model, layer, held_out)
