@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
 from glm_ocr_finetune.args import DataArguments
 from glm_ocr_finetune.data.splits import load_splits
+from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.model.draft_layer import load_draft_layer
 from glm_ocr_finetune.model.loading import load_for_reading, load_weights
@@ -143,6 +144,11 @@ def test_the_layer_is_among_what_is_saved(line_folder: Path, tmp_path: Path, use
     read = load_for_reading(str(tmp_path), device_map="cpu")[0]
     drafting = speculation_for(read, str(tmp_path)).layer
     assert torch.equal(drafting.eh_proj.weight, at_the_end[f"{prefix}eh_proj.weight"].float())
+
+
+def test_sharded_training_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--mtp train works without --fsdp and --deepspeed only"):
+        TrainingArguments(output_dir=str(tmp_path), mtp="train", fsdp="full_shard")
 
 
 def test_how_well_it_drafts_is_logged_apart(line_folder: Path, tmp_path: Path) -> None:
