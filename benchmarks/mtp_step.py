@@ -59,7 +59,9 @@ def seconds_a_step(args: argparse.Namespace, mtp: str, cache: VisionCache) -> li
             disable_tqdm=True,
             mtp=mtp,
         )
-        trainer = create_trainer(model, processor, rows, arguments, collator=VLMDataCollator(renderer, 2048, cache=cache))
+        trainer = create_trainer(
+            model, processor, rows, arguments, collator=VLMDataCollator(renderer, 2048, cache=cache)
+        )
         clock = Clock()
         trainer.add_callback(clock)
         trainer.train()

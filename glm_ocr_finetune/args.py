@@ -28,6 +28,7 @@ NORMALISATIONS = ("none", "nfc", "nfc_case", "nfc_case_punct")
 CER_UNITS = ("grapheme", "codepoint")
 CACHES = ("auto", "off", "memory", "disk")
 INTERVALS = ("no", "steps", "epoch")
+OUTPUT_FORMATS = ("jsonl", "text", "markdown", "xml")
 LEVELS = ("line", "region", "page")
 MTP = ("keep", "train")
 SCHEDULES = (
@@ -334,6 +335,32 @@ class InferenceArguments(PromptArguments, ReaderArguments):
         default_factory=list, metadata={"help": "Image files and folders of images to read (required)."}
     )
     max_new_tokens: int = arg(8192, "Longest answer in tokens.", within=COUNT)
+    recursive: bool = arg(False, "Also read the folders inside the folders of --image.")
+    pages: str | None = arg(None, "Pages to read of each PDF and TIFF, such as 1-3,7,10-. Default: all.")
+    dataset_name: str | None = arg(None, "Data set whose images are read instead of --image; see docs/formats.md.")
+    split: str | None = arg(None, "Split of --dataset_name. Default: test, else validation, else train.")
+    regions: str | None = arg(
+        None,
+        "PAGE XML or ALTO files, or a folder of them, whose lines or regions (--level) are read instead of --image.",
+    )
+    level: str | None = arg(None, "What is read of --regions. Default: a line where there are lines.", LEVELS)
+    output_dir: str | None = arg(
+        None, "Folder for the results, for as many images as there are: a run that is cut off goes on where it was."
+    )
+    output_format: str = arg(
+        "jsonl",
+        "What --output_dir gets beside readings.jsonl: a text for each page, Markdown for each document, or the files of "
+        "--regions with the texts in them.",
+        choices=OUTPUT_FORMATS,
+    )
+    shard: str | None = arg(None, "k/n: read only the k-th of every n images, for n processes with one --output_dir.")
+    retry_failed: bool = arg(False, "Read again what could not be read before.")
+    server: list[str] = field(
+        default_factory=list,
+        metadata={"help": "URLs of OpenAI-compatible servers to read with instead of this process."},
+    )
+    concurrency: int = arg(16, "Requests under way at once, over all servers.", within=COUNT)
+    stop_loops: bool = arg(True, "With --output_dir: end answers that repeat themselves 32 times, and mark them.")
 
 
 @dataclass

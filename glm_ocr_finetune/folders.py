@@ -15,6 +15,8 @@ REPORT_FILE = "report.html"
 SUSPECTS_FILE = "suspects.jsonl"
 PREDICTIONS_FILE = "predictions.jsonl"
 SCORES_FILE = "scores.json"
+RESULTS_FILE = "readings.jsonl"
+JOURNALS_FOLDER = "journals"
 EVALUATION_FOLDER = "evaluation"
 BASE_READINGS, TUNED_READINGS = "base", "tuned"
 

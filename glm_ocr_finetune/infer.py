@@ -1,116 +1,83 @@
-"""Reading images with a base model, a tuned one or an adapter."""
+"""Reading images with a base model, a tuned one, an adapter or servers: to standard output, or into a folder."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from .args import InferenceArguments
+from .args import DEFAULT_MODEL, InferenceArguments
+from .data.splits import default_split
 from .errors import UserError
-from .inputs.images import ImageError, image_suffixes, num_animation_frames, open_upright, page_sizes
-from .inputs.processor import PixelBudget, set_pixel_budget
+from .folders import RESULTS_FILE
+from .inputs.processor import set_pixel_budget
 from .inputs.prompt import PromptRenderer
 from .model.loading import load_for_reading
+<<<<<<< HEAD
 from .reading.asking import how_to_ask
 from .reading.generate import Generated, Request, generate_all
 from .reading.speculative import speculation_for
 from .vision.pixels import Pixels, image_to_pixels
+=======
+from .readers import load_rows
+from .reading.asking import Asking, how_to_ask
+from .reading.many import Engine, in_this_process, read_into
+from .reading.outputs import write_outputs
+from .reading.results import Answer
+from .reading.scans import Scan, scans_of_files, scans_of_rows
+from .reading.servers import Servers, check, options_for
+>>>>>>> main
 
 logger = logging.getLogger(__name__)
 
-
-def find_images(names: list[str]) -> list[Path]:
-    """The named images, and those directly inside the named folders in the order of their names."""
-    if not names:
-        raise UserError("--image is required: an image file or a folder of images")
-    found: list[Path] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            found += images_inside(path)
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise UserError(f"--image {name} does not exist")
-    return found
-
-
-def images_inside(folder: Path) -> list[Path]:
-    """The images directly inside a folder; what else lies there is counted in one line."""
-    suffixes = image_suffixes()
-    entries = sorted(folder.iterdir())
-    images = [entry for entry in entries if _kind(entry) in suffixes]
-    counts = Counter(map(_kind, entries)) - Counter(map(_kind, images))
-    left_out = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-    if not images:
-        raise UserError(f"--image {folder} is a folder without images; found: {left_out or 'nothing'}")
-    if counts:
-        logger.warning("%s: %d images; left out: %s", folder, len(images), left_out)
-    return images
-
-
-def _kind(entry: Path) -> str:
-    """What an entry is counted as: its suffix, unless it is hidden (as the ._ files of macOS are) or a folder."""
-    if entry.name.startswith("."):
-        return "hidden"
-    return "folder" if entry.is_dir() else entry.suffix.lower() or "without a suffix"
-
-
-@dataclass(frozen=True)
-class Page:
-    """One picture to read: frame ``frame`` of a file, ``name`` in messages and headers."""
-
-    path: Path
-    frame: int
-    name: str
-    num_tokens: int
-
-    def pixels(self, renderer: PromptRenderer) -> Pixels:
-        image = open_upright(self.path, self.frame)
-        return image_to_pixels(image, renderer.processor, PixelBudget.of(renderer.processor))
-
-
-def pages_of(path: Path, budget: PixelBudget) -> list[Page]:
-    """The pages of a file: all of a TIFF, the first frame of anything else, none (which is said) when it is damaged."""
-    try:
-        sizes = page_sizes(path)
-        frames = num_animation_frames(path)
-        numbered = len(sizes) > 1
-        pages = [
-            Page(path, frame, f"{path} page {number}" if numbered else str(path), budget.num_image_tokens(*size))
-            for number, (frame, size) in enumerate(sizes.items(), start=1)
-        ]
-    except ImageError as error:
-        logger.error("%s", error if str(path) in str(error) else f"{path}: {error}")
-        return []
-    if frames > 1:
-        logger.warning("%s: an animation; the first of its %d frames is read", path, frames)
-    return pages
+NEED_A_FOLDER = ("server", "dataset_name", "regions", "shard", "retry_failed")
 
 
 def infer(args: InferenceArguments) -> int:
-    """Print the text of each image on standard output; everything else goes to standard error.
-
-    With more than one image, a line ``==> path <==`` comes before each text, with ``path page N`` for each page of a
-    TIFF that has several.
+    """Read images: to standard output, or with ``--output_dir`` into a folder.
 
     Returns:
         The exit code: 1 when an image could not be read, else 0.
     """
-    if args.max_new_tokens < 1 or (args.batch_size is not None and args.batch_size < 1):
-        raise UserError("--max_new_tokens and --batch_size must be at least 1")
-    images = find_images(args.image)
     if args.task == "json":
         raise UserError("--task json has no fields to ask for here; name them in --prompt, as the model card shows")
+    if args.output_dir:
+        return _into_folder(args, Path(args.output_dir))
+    for name in NEED_A_FOLDER:
+        if getattr(args, name):
+            raise UserError(f"--{name} needs --output_dir, a folder for the results")
+    return _to_standard_output(args)
+
+
+def _into_folder(args: InferenceArguments, folder: Path) -> int:
+    """Read as many images as there are into a folder; a run that was cut off goes on."""
+    if args.output_format == "xml" and not args.regions:
+        raise UserError("--output_format xml needs --regions: the files that the texts are put into")
     asking = how_to_ask(args.model, args.adapter, args.asked_prompt, args.prompt_format)
+    scans = _scans(args)
+    if args.server:
+        named = None if Path(args.model).exists() or args.model == DEFAULT_MODEL else args.model
+        options = options_for(args.repetition_penalty, asking.prompt_format, args.stop_loops)
+        servers = Servers(args.server, named, args.concurrency, options=options)
+        check(servers)
+        engine: Engine = partial(servers.read, prompt=asking.prompt, max_new_tokens=args.max_new_tokens)
+    else:
+        engine = _own_engine(args, asking)
+    model = args.adapter or args.model
+    tally, complete = read_into(folder, scans, engine, args.shard, args.retry_failed, model, asking.prompt)
+    if complete:
+        regions = Path(args.regions) if args.regions else None
+        logger.info("%s", write_outputs(args.output_format, folder / RESULTS_FILE, folder, regions))
+    return 1 if tally.failed else 0
+
+
+def _own_engine(args: InferenceArguments, asking: Asking) -> Engine:
     model, processor, _ = load_for_reading(args.model, args.adapter, args.device_map)
-    budget = set_pixel_budget(processor, args.min_pixels, args.max_pixels)
+    set_pixel_budget(processor, args.min_pixels, args.max_pixels)
     renderer = PromptRenderer(processor, asking.prompt_format)
+<<<<<<< HEAD
     pages = [pages_of(path, budget) for path in images]
     flat = [page for of_a_file in pages for page in of_a_file]
     requests = [
@@ -123,30 +90,70 @@ def infer(args: InferenceArguments) -> int:
     if speculation:
         logger.info("%s", speculation)
     return 0 if num_read == len(flat) and all(pages) else 1
+=======
+    return in_this_process(
+        model,
+        renderer,
+        asking.prompt,
+        args.max_new_tokens,
+        args.batch_size,
+        args.repetition_penalty,
+        args.stop_loops,
+    )
+>>>>>>> main
 
 
-def _print_in_order(
-    names: Sequence[str], answers: Iterable[tuple[int, Generated | ImageError]], max_new_tokens: int, many: bool
-) -> int:
-    """Print the text of each name as soon as it and all before it are read. Returns how many were read."""
-    done: dict[int, Generated | ImageError] = {}
+def _scans(args: InferenceArguments) -> Callable[[], Iterable[Scan]]:
+    """What gives the scans, as often as it is called."""
+    given = [name for name in ("image", "dataset_name", "regions") if getattr(args, name)]
+    if len(given) != 1:
+        raise UserError(f"give one of --image, --dataset_name and --regions; given: {', '.join(given) or 'none'}")
+    if args.image:
+        return partial(scans_of_files, args.image, args.recursive, args.pages)
+    if args.regions:
+        rows = load_rows(args.regions, split="train", level=args.level, data_format="pages")
+    else:
+        split = args.split or default_split(str(args.dataset_name))
+        rows = load_rows(str(args.dataset_name), split=split, level=args.level)
+    return partial(scans_of_rows, rows)
+
+
+def _to_standard_output(args: InferenceArguments) -> int:
+    """Print the text of each image; everything else goes to standard error.
+
+    With more than one image, a line ``==> path <==`` comes before each text, with ``path page N`` for each page of a
+    PDF or TIFF that has several.
+    """
+    if not args.image:
+        raise UserError("--image is required: an image file or a folder of images")
+    scans = list(scans_of_files(args.image, args.recursive, args.pages))
+    asking = how_to_ask(args.model, args.adapter, args.asked_prompt, args.prompt_format)
+    answers = _own_engine(args, asking)(iter(scans))
+    done: dict[str, Answer | Exception] = {}
     printed = 0
-    for position, answer in answers:
-        done[position] = answer
-        if isinstance(answer, ImageError):
-            logger.error("%s: %s", names[position], answer)
-        elif not answer.stopped:
-            logger.warning("%s: cut at --max_new_tokens %d", names[position], max_new_tokens)
-        while printed in done:
-            ready = done[printed]
-            if isinstance(ready, Generated):
-                _print(names[printed], ready.text, many)
+    for scan, answer in answers:
+        done[scan.id] = answer
+        _tell(scan, answer, args.max_new_tokens)
+        while printed < len(scans) and scans[printed].id in done:
+            ready = done[scans[printed].id]
+            if isinstance(ready, Answer):
+                _print(scans[printed], ready.text, many=len(scans) > 1)
             printed += 1
-    return sum(isinstance(answer, Generated) for answer in done.values())
+    return 0 if all(isinstance(answer, Answer) for answer in done.values()) else 1
 
 
-def _print(name: str, text: str, many: bool) -> None:
+def _tell(scan: Scan, answer: Answer | Exception, max_new_tokens: int) -> None:
+    """Say what is wrong with an answer, if anything is."""
+    if isinstance(answer, Exception):
+        logger.error("%s", answer if scan.name in str(answer) else f"{scan.name}: {answer}")
+    elif answer.looped:
+        logger.warning("%s: ended, because it repeated itself (--stop_loops)", scan.name)
+    elif not answer.stopped:
+        logger.warning("%s: cut at --max_new_tokens %d", scan.name, max_new_tokens)
+
+
+def _print(scan: Scan, text: str, many: bool) -> None:
     if many:
-        sys.stdout.write(f"==> {name} <==\n")
-    sys.stdout.write(text + "\n")
+        sys.stdout.write(f"==> {scan.name} <==\n")
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

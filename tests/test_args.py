@@ -28,7 +28,10 @@ FLAGS = {  # those of a class's bases stand with the bases
         save_total_limit load_best_model_at_end eval_generate eval_samples per_device_eval_batch_size
         metric_for_best_model early_stopping_patience report_to logging_nan_inf_filter max_grad_norm bf16 fp16 gradient_checkpointing
     """,
-    "InferenceArguments": "image max_new_tokens",
+    "InferenceArguments": """
+        image max_new_tokens recursive pages dataset_name split regions level output_dir output_format shard retry_failed
+        server concurrency stop_loops
+    """,
     "EvaluateArguments": "predictions split find_label_errors output_dir max_new_tokens",
     "MtpArguments": "model split output_dir num_train_epochs batch_size device_map",
     "ReportArguments": "run tuned base output",

@@ -21,6 +21,7 @@ LONGEST_MODULE, LONGEST_FUNCTION = 400, 50  # lines
 WITHOUT_A_FILE = {
     "__main__": "one line; the commands of the README are run with it (test_readme.py)",
     "argument_fields": "with the arguments that are made of it: test_args.py",
+    "reading/results": "a record and the line of it: reading/test_many.py",
     "data/sides": "what splits are made of: data/test_splits.py, data/test_mixture.py",
     "demo": "takes a minute: its recipe is a user's of train and report (integration/test_commands.py)",
     "errors": "one class without code, and one line",

@@ -36,6 +36,12 @@ def split_page_path(path: str | None) -> tuple[str, int] | None:
     return (found[1], int(found[2])) if found else None
 
 
+def num_pages(file: str) -> int:
+    """How many pages a PDF has. Raises ``PdfError``."""
+    with _document(file) as document:
+        return len(document)
+
+
 def page_size(file: str, number: int) -> tuple[int, int]:
     """(height, width) in pixels of a page at ``DPI``; nothing is drawn. Raises ``PdfError``."""
     with _page(file, number) as page:

@@ -59,7 +59,7 @@ PROBLEMS = {
 }
 """Why a reader rejects a row, in words. ``missing_image`` is found again by ``images`` when a file vanishes later."""
 
-_VERSION = 6  # of the stored tables: raise it when the same files yield other rows
+_VERSION = 7  # of the stored tables: raise it when the same files yield other rows
 _BATCH = 1000
 _BATCH_BYTES = 32 << 20
 _DETAIL = 300

@@ -10,6 +10,7 @@ from ..data.stack import stack_inputs
 from ..inputs.images import AnyImage, ImageError
 from ..vision.encoder import INPUTS, VisionEncoder, backbone_of
 from ..vision.pixels import Pixels, read_pixels
+from .loops import EVERY, is_loop
 from .room import rows_for
 
 if TYPE_CHECKING:
@@ -91,21 +92,33 @@ def generate_all(
     batch_size: int | None = None,
     repetition_penalty: float = 1.0,
     encoder: VisionEncoder | None = None,
+<<<<<<< HEAD
     speculation: Speculation | None = None,
+=======
+    stop_loops: bool = False,
+>>>>>>> main
 ) -> Iterator[tuple[int, Generated | ImageError]]:
     """Read many images in batches, yielding (position in ``requests``, answer) as they are done.
 
     An image that turns out to be unreadable gives its ImageError as the answer; the others of its batch are read.
 
     Args:
+<<<<<<< HEAD
         speculation: reads the same with drafts, and counts them.
+=======
+        stop_loops: end answers that repeat themselves, by :func:`~.loops.is_loop`.
+>>>>>>> main
     """
     encoder = encoder or VisionEncoder()
     for batch in group(requests, rows_for(model, batch_size)):
         images = {i: _pixels_or_error(requests[i]) for i in batch}
         yield from ((i, image) for i, image in images.items() if isinstance(image, ImageError))
         readable = {i: image for i, image in images.items() if isinstance(image, Pixels)}
+<<<<<<< HEAD
         for part in _parts_that_fit(model, renderer, requests, readable, repetition_penalty, encoder, speculation):
+=======
+        for part in _parts_that_fit(model, renderer, requests, readable, repetition_penalty, encoder, stop_loops):
+>>>>>>> main
             yield from part
 
 
@@ -116,7 +129,11 @@ def _parts_that_fit(
     images: dict[int, Pixels],
     repetition_penalty: float,
     encoder: VisionEncoder,
+<<<<<<< HEAD
     speculation: Speculation | None,
+=======
+    stop_loops: bool,
+>>>>>>> main
 ) -> Iterator[list[tuple[int, Generated]]]:
     """The answers to a batch; where the memory is too small after all, to each half of it in turn."""
     import torch
@@ -127,7 +144,11 @@ def _parts_that_fit(
         inputs = _model_inputs([images[i] for i in these], [requests[i].prompt for i in these], renderer)
         limits = [requests[i].max_new_tokens for i in these]
         try:
+<<<<<<< HEAD
             answers = _greedy(model, inputs, limits, repetition_penalty, encoder, speculation)
+=======
+            answers = _greedy(model, inputs, limits, repetition_penalty, encoder, stop_loops)
+>>>>>>> main
         except torch.OutOfMemoryError:
             if len(these) == 1:
                 raise
@@ -179,7 +200,11 @@ def _greedy(
     limits: Sequence[int],
     repetition_penalty: float,
     encoder: VisionEncoder,
+<<<<<<< HEAD
     speculation: Speculation | None = None,
+=======
+    stop_loops: bool = False,
+>>>>>>> main
 ) -> list[list[int]]:
     """The answers' token ids of B rows, each up to its first stop token or its own limit, and maybe padding.
 
@@ -203,18 +228,19 @@ def _greedy(
             return read_with_drafts(model, inputs, limits, stops.tolist(), repetition_penalty, speculation)
         while len(rows):
             left = int(ends.max()) - inputs["input_ids"].shape[1]
+            half_done = _HalfDone(ends, stops, length if stop_loops else None)
             output = model.generate(
                 **inputs,
                 **options,
                 max_new_tokens=left,
                 do_sample=False,
-                stopping_criteria=[_HalfDone(ends, stops)],
+                stopping_criteria=[half_done],
                 return_dict_in_generate=True,
             )
             new = output.sequences[:, length:]
             for row, ids in zip(rows.tolist(), new.tolist(), strict=True):
                 answers[row] = ids[: limits[row]]
-            keep = ~torch.isin(new, stops).any(-1) & (output.sequences.shape[1] < ends)
+            keep = ~torch.isin(new, stops).any(-1) & (output.sequences.shape[1] < ends) & ~half_done.looped
             rows, ends, inputs = rows[keep], ends[keep], _rest(model, inputs["attention_mask"], output, keep)
     return answers
 
@@ -234,16 +260,25 @@ class _HalfDone:
     Args:
         ends: (B,) longest sequence of each row in tokens, prompt included.
         stops: (S,) ids that end an answer.
+        start: where answers begin, to end those that repeat themselves; None lets them run.
     """
 
-    def __init__(self, ends: torch.Tensor, stops: torch.Tensor) -> None:
-        self.ends, self.stops = ends, stops
+    def __init__(self, ends: torch.Tensor, stops: torch.Tensor, start: int | None = None) -> None:
+        self.ends, self.stops, self.start = ends, stops, start
         self.done = ends < 0
+        self.looped = ends < 0
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         self.done = self.done | (input_ids[:, -1, None] == self.stops).any(-1) | (input_ids.shape[1] >= self.ends)
+        if self.start is not None and (input_ids.shape[1] - self.start) % EVERY == 0:
+            self._look_for_loops(input_ids)
         enough = len(self.ends) >= FEWEST_TO_REGROUP and 2 * self.done.sum() >= len(self.ends)
         return self.done | enough  # on the device: no step waits for the answer
+
+    def _look_for_loops(self, input_ids: torch.Tensor) -> None:
+        for row in (~self.done).nonzero().flatten().tolist():
+            if is_loop(input_ids[row, self.start :].tolist()):
+                self.looped[row] = self.done[row] = True
 
 
 def _rest(model: Any, prompt_mask: torch.Tensor, output: Any, keep: torch.Tensor) -> dict[str, Any]:

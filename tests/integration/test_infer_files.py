@@ -58,13 +58,13 @@ def test_an_animation_is_one_picture_and_that_is_said(tmp_path: Path, run: Run) 
 def test_what_a_folder_holds_beside_images_is_counted(line_folder: Path, tmp_path: Path, run: Run) -> None:
     for name in ("a.png", "B.JPG", "c.JFIF", "d.jp2"):
         draw_line("amber").convert("RGB").save(tmp_path / name)
-    for name in ("._a.png", ".DS_Store", "notes.txt", "scan.PDF", "scan2.pdf", "README"):
+    for name in ("._a.png", ".DS_Store", "notes.txt", "scan.DOCX", "scan2.docx", "README"):
         (tmp_path / name).write_bytes(b"\x00\x05\x16\x07")
     shutil.copytree(line_folder / "images", tmp_path / "more.png")
     code, out, err = run(*READ, tmp_path)
     assert code == 0, err
     assert headers(out) == [f"==> {tmp_path / name} <==" for name in ("B.JPG", "a.png", "c.JFIF", "d.jp2")]
-    expected = f"{tmp_path}: 4 images; left out: 2 hidden, 2 .pdf, 1 without a suffix, 1 folder, 1 .txt"
+    expected = f"{tmp_path}: 4 files; left out: 2 hidden, 2 .docx, 1 without a suffix, 1 folder, 1 .txt"
     assert expected in err
 
 
@@ -73,10 +73,10 @@ def test_a_folder_of_images_alone_needs_no_word(line_folder: Path, run: Run) -> 
 
 
 def test_a_folder_without_images_says_what_is_there(tmp_path: Path, run: Run) -> None:
-    (tmp_path / "scan.pdf").write_bytes(b"%PDF")
+    (tmp_path / "scan.docx").write_bytes(b"PK")
     code, _, err = run(*READ, tmp_path)
     assert code == 2
-    assert f"--image {tmp_path} is a folder without images; found: 1 .pdf" in err.splitlines()[-1]
+    assert f"--image {tmp_path} is a folder without images; found: 1 .docx" in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["._a.png", "a.xyz"])

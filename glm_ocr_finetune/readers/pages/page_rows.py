@@ -173,7 +173,7 @@ def _row(sample: Sample, placement: Placement, source: str, group: str) -> Row:
     label = clean_label(sample.text)
     problem = sample.problem or label.reason or placement.problem
     detail = placement.detail if problem == placement.problem else None
-    region = placement.region(sample.points) if sample.points and not problem else None
+    region = placement.region(sample.points) if sample.points and not placement.problem else None
     image = {"bytes": None, "path": placement.path}
     return make_row(source, image, label.text, None, problem, detail, region, group)
 
