@@ -15,12 +15,6 @@ from .folders import RESULTS_FILE
 from .inputs.processor import set_pixel_budget
 from .inputs.prompt import PromptRenderer
 from .model.loading import load_for_reading
-<<<<<<< HEAD
-from .reading.asking import how_to_ask
-from .reading.generate import Generated, Request, generate_all
-from .reading.speculative import speculation_for
-from .vision.pixels import Pixels, image_to_pixels
-=======
 from .readers import load_rows
 from .reading.asking import Asking, how_to_ask
 from .reading.many import Engine, in_this_process, read_into
@@ -28,7 +22,7 @@ from .reading.outputs import write_outputs
 from .reading.results import Answer
 from .reading.scans import Scan, scans_of_files, scans_of_rows
 from .reading.servers import Servers, check, options_for
->>>>>>> main
+from .reading.speculative import speculation_for
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +51,10 @@ def _into_folder(args: InferenceArguments, folder: Path) -> int:
         raise UserError("--output_format xml needs --regions: the files that the texts are put into")
     asking = how_to_ask(args.model, args.adapter, args.asked_prompt, args.prompt_format)
     scans = _scans(args)
+    if args.server and args.speculative:
+        raise UserError(
+            "--speculative True needs a model in this process; a server drafts as it was started, without it"
+        )
     if args.server:
         named = None if Path(args.model).exists() or args.model == DEFAULT_MODEL else args.model
         options = options_for(args.repetition_penalty, asking.prompt_format, args.stop_loops)
@@ -77,20 +75,6 @@ def _own_engine(args: InferenceArguments, asking: Asking) -> Engine:
     model, processor, _ = load_for_reading(args.model, args.adapter, args.device_map)
     set_pixel_budget(processor, args.min_pixels, args.max_pixels)
     renderer = PromptRenderer(processor, asking.prompt_format)
-<<<<<<< HEAD
-    pages = [pages_of(path, budget) for path in images]
-    flat = [page for of_a_file in pages for page in of_a_file]
-    requests = [
-        Request(partial(page.pixels, renderer), asking.prompt, page.num_tokens, args.max_new_tokens) for page in flat
-    ]
-    speculation = speculation_for(model, args.model, args.adapter) if args.speculative else None
-    answers = generate_all(model, renderer, requests, args.batch_size, args.repetition_penalty, speculation=speculation)
-    many = len(images) > 1 or len(flat) > 1
-    num_read = _print_in_order([page.name for page in flat], answers, args.max_new_tokens, many)
-    if speculation:
-        logger.info("%s", speculation)
-    return 0 if num_read == len(flat) and all(pages) else 1
-=======
     return in_this_process(
         model,
         renderer,
@@ -99,8 +83,8 @@ def _own_engine(args: InferenceArguments, asking: Asking) -> Engine:
         args.batch_size,
         args.repetition_penalty,
         args.stop_loops,
+        speculation_for(model, args.model, args.adapter) if args.speculative else None,
     )
->>>>>>> main
 
 
 def _scans(args: InferenceArguments) -> Callable[[], Iterable[Scan]]:

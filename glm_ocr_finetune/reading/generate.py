@@ -92,33 +92,25 @@ def generate_all(
     batch_size: int | None = None,
     repetition_penalty: float = 1.0,
     encoder: VisionEncoder | None = None,
-<<<<<<< HEAD
-    speculation: Speculation | None = None,
-=======
     stop_loops: bool = False,
->>>>>>> main
+    speculation: Speculation | None = None,
 ) -> Iterator[tuple[int, Generated | ImageError]]:
     """Read many images in batches, yielding (position in ``requests``, answer) as they are done.
 
     An image that turns out to be unreadable gives its ImageError as the answer; the others of its batch are read.
 
     Args:
-<<<<<<< HEAD
-        speculation: reads the same with drafts, and counts them.
-=======
         stop_loops: end answers that repeat themselves, by :func:`~.loops.is_loop`.
->>>>>>> main
+        speculation: reads the same with drafts, and counts them.
     """
     encoder = encoder or VisionEncoder()
     for batch in group(requests, rows_for(model, batch_size)):
         images = {i: _pixels_or_error(requests[i]) for i in batch}
         yield from ((i, image) for i, image in images.items() if isinstance(image, ImageError))
         readable = {i: image for i, image in images.items() if isinstance(image, Pixels)}
-<<<<<<< HEAD
-        for part in _parts_that_fit(model, renderer, requests, readable, repetition_penalty, encoder, speculation):
-=======
-        for part in _parts_that_fit(model, renderer, requests, readable, repetition_penalty, encoder, stop_loops):
->>>>>>> main
+        for part in _parts_that_fit(
+            model, renderer, requests, readable, repetition_penalty, encoder, stop_loops, speculation
+        ):
             yield from part
 
 
@@ -129,11 +121,8 @@ def _parts_that_fit(
     images: dict[int, Pixels],
     repetition_penalty: float,
     encoder: VisionEncoder,
-<<<<<<< HEAD
-    speculation: Speculation | None,
-=======
     stop_loops: bool,
->>>>>>> main
+    speculation: Speculation | None,
 ) -> Iterator[list[tuple[int, Generated]]]:
     """The answers to a batch; where the memory is too small after all, to each half of it in turn."""
     import torch
@@ -144,11 +133,7 @@ def _parts_that_fit(
         inputs = _model_inputs([images[i] for i in these], [requests[i].prompt for i in these], renderer)
         limits = [requests[i].max_new_tokens for i in these]
         try:
-<<<<<<< HEAD
-            answers = _greedy(model, inputs, limits, repetition_penalty, encoder, speculation)
-=======
-            answers = _greedy(model, inputs, limits, repetition_penalty, encoder, stop_loops)
->>>>>>> main
+            answers = _greedy(model, inputs, limits, repetition_penalty, encoder, stop_loops, speculation)
         except torch.OutOfMemoryError:
             if len(these) == 1:
                 raise
@@ -200,11 +185,8 @@ def _greedy(
     limits: Sequence[int],
     repetition_penalty: float,
     encoder: VisionEncoder,
-<<<<<<< HEAD
-    speculation: Speculation | None = None,
-=======
     stop_loops: bool = False,
->>>>>>> main
+    speculation: Speculation | None = None,
 ) -> list[list[int]]:
     """The answers' token ids of B rows, each up to its first stop token or its own limit, and maybe padding.
 
@@ -225,7 +207,7 @@ def _greedy(
         if speculation:
             from .speculative import read_with_drafts
 
-            return read_with_drafts(model, inputs, limits, stops.tolist(), repetition_penalty, speculation)
+            return read_with_drafts(model, inputs, limits, stops.tolist(), repetition_penalty, speculation, stop_loops)
         while len(rows):
             left = int(ends.max()) - inputs["input_ids"].shape[1]
             half_done = _HalfDone(ends, stops, length if stop_loops else None)

@@ -64,7 +64,7 @@ def read_samples(
     mine = my_share(longest_first(requests))
     readings: list[tuple[int, Reading]] = []
     these = [requests[index] for index in mine]
-    answers = generate_all(model, renderer, these, batch_size, repetition_penalty, encoder, speculation)
+    answers = generate_all(model, renderer, these, batch_size, repetition_penalty, encoder, speculation=speculation)
     shown = progress and is_main_process()
     for position, answer in tqdm(answers, total=len(mine), desc="reading", unit=" images", disable=not shown):
         index = mine[position]

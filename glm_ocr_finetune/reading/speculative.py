@@ -21,6 +21,7 @@ from ..model.adapters import adapter_base
 from ..model.draft_layer import DEPTH, DraftLayer, load_draft_layer, pick, text_embeddings
 from ..ranks import gather
 from ..vision.encoder import backbone_of
+from .loops import EVERY, is_loop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -240,6 +241,7 @@ def read_with_drafts(
     stops: Sequence[int],
     penalty: float,
     speculation: Speculation,
+    stop_loops: bool = False,
 ) -> list[list[int]]:
     """Token ids of B answers, each up to its first stop token or its own limit.
 
@@ -247,26 +249,42 @@ def read_with_drafts(
         inputs: as :class:`Rows` takes them.
         limits: B longest answers in tokens.
         stops: ids that end an answer.
+        stop_loops: end answers that repeat themselves where plain reading ends them.
     """
     began = time.perf_counter()
     rows = Rows(model, inputs, penalty, speculation)
     rows.seen.scatter_(1, rows.token, True)
     answers = [ids[:limit] for ids, limit in zip(rows.token.tolist(), limits, strict=True)]
+    looped: set[int] = set()
     alive = list(range(len(limits)))  # which answer each row of the batch is
-    while open_rows := [i for i, row in enumerate(alive) if not _is_done(answers[row], limits[row], stops)]:
+    while open_rows := [
+        i for i, row in enumerate(alive) if row not in looped and not _is_done(answers[row], limits[row], stops)
+    ]:
         if len(open_rows) <= len(alive) // 2:
             rows.keep(torch.tensor(open_rows, device=rows.token.device))
             alive, open_rows = [alive[i] for i in open_rows], list(range(len(open_rows)))
         chosen, standing = (tensor.tolist() for tensor in rows.check())
         for i in open_rows:
             answer = answers[alive[i]]
-            answer += _up_to_stop(chosen[i][: standing[i] + 1], stops)[: limits[alive[i]] - len(answer)]
+            before = len(answer)
+            answer += _up_to_stop(chosen[i][: standing[i] + 1], stops)[: limits[alive[i]] - before]
+            if stop_loops and _cut_at_loop(answer, before):
+                looped.add(alive[i])
             speculation.rounds += 1
             for depth in range(standing[i]):
                 speculation.accepted[depth] += 1
     speculation.tokens += sum(map(len, answers))
     speculation.seconds += time.perf_counter() - began
     return answers
+
+
+def _cut_at_loop(answer: list[int], before: int) -> bool:
+    """Whether a loop is seen where it is looked for, among the tokens from ``before`` on; what follows is dropped."""
+    for length in range(before // EVERY * EVERY + EVERY, len(answer) + 1, EVERY):
+        if is_loop(answer[:length]):
+            del answer[length:]
+            return True
+    return False
 
 
 def _is_done(answer: list[int], limit: int, stops: Sequence[int]) -> bool:
