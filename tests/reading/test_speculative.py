@@ -144,3 +144,12 @@ def test_a_model_without_the_layer_is_refused(reader: Reader, tmp_path: Path, mo
     monkeypatch.setattr(reader[0], "name_or_path", str(tmp_path))
     with pytest.raises(UserError, match="mine has no multi-token-prediction layer to draft with"):
         speculation_for(reader[0], "mine")
+
+
+def test_loops_end_where_they_end_without_drafts(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without stop tokens the model goes on for ever, and most answers come to repeat themselves."""
+    monkeypatch.setattr(reader[0].generation_config, "eos_token_id", [319])  # never written
+    limits = [200] * 4
+    plain = answers(reader, limits, 4, stop_loops=True)
+    assert any(len(answer.token_ids) < 200 for answer in plain), "some answer must end as a loop"
+    assert answers(reader, limits, 4, stop_loops=True, speculation=speculation_for(reader[0], "tiny")) == plain
