@@ -31,6 +31,7 @@ CACHES = ("auto", "off", "memory", "disk")
 INTERVALS = ("no", "steps", "epoch")
 OUTPUT_FORMATS = ("jsonl", "text", "markdown", "xml")
 LEVELS = ("line", "region", "page")
+MTP = ("keep", "train")
 SCHEDULES = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
     *("reduce_lr_on_plateau", "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay", "greedy"),
@@ -225,6 +226,12 @@ class TrainingDefaults(ScoringArguments):
         within=COUNT,
     )
     padding_free: bool = arg(True, "Lay the samples of a batch out as one row instead of padding them to the longest.")
+    mtp: str = arg(
+        "keep",
+        "The multi-token-prediction layer, which servers draft tokens with: 'keep' it as the base has it, or 'train' it "
+        "beside the model, which does not change.",
+        choices=MTP,
+    )
     cache_vision_features: str = arg(
         "auto",
         "Where to keep image features once a frozen vision tower has computed them. "
@@ -319,6 +326,10 @@ class ReaderArguments:
         None, "Images read together. Default: what fits 16,384 tokens, at most 64.", within=COUNT
     )
     repetition_penalty: float = arg(1.0, "1.0 is none; the official SDK asks its server for 1.1.", within=POSITIVE)
+    speculative: bool = arg(
+        False,
+        "Let the multi-token-prediction layer draft tokens that the model then checks: the same text, on a GPU sooner.",
+    )
     device_map: str = arg("auto", "auto, cpu, cuda, cuda:1, ...")
 
 

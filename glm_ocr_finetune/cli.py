@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 from .args import EvaluateArguments, InferenceArguments
-from .command_args import DemoArguments, ExportArguments, ReportArguments
+from .command_args import DemoArguments, ExportArguments, MtpArguments, ReportArguments
 from .errors import UserError
 from .ranks import have_joined, is_main_process
 
@@ -94,6 +94,7 @@ LIGHT: dict[str, type] = {
     "evaluate": EvaluateArguments,
     "export": ExportArguments,
     "report": ReportArguments,
+    "mtp": MtpArguments,
     "demo": DemoArguments,
 }
 
@@ -114,6 +115,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "report": (
         _light(LIGHT["report"], "report.report", "One file, which opens in a browser without a network."),
         "make one HTML file of a run: scores, curves, confusions, the worst samples",
+    ),
+    "mtp": (
+        _light(LIGHT["mtp"], "mtp.mtp", "Nothing but the layer changes; it takes minutes."),
+        "train the multi-token-prediction layer of a tuned model again, so that servers draft well",
     ),
     "demo": (
         _light(LIGHT["demo"], "demo.demo", "Takes a few minutes on two cores, without a network."),

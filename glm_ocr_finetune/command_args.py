@@ -1,11 +1,11 @@
-"""The arguments of ``export``, ``report`` and ``demo``; nothing heavy is imported here."""
+"""The arguments of ``export``, ``mtp``, ``report`` and ``demo``; nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .args import DEFAULT_MODEL, DataSource, ScoringArguments
-from .argument_fields import NOT_NEGATIVE, arg
+from .args import DEFAULT_MODEL, DataSource, PromptArguments, ScoringArguments
+from .argument_fields import COUNT, NOT_NEGATIVE, POSITIVE, arg
 
 ENGINES = ("transformers", "vllm", "sglang", "gguf", "ollama", "adapter")
 
@@ -59,3 +59,21 @@ class DemoArguments:
     use_lora: bool = arg(False, "Train LoRA adapters instead of the weights themselves.")
     load_in_4bit: bool = arg(False, "With --use_lora True: on a language model in 4-bit NF4.")
     seed: int = arg(42, "Order of the samples and initial adapters; the same seed gives the same result.")
+
+
+@dataclass
+class MtpArguments(PromptArguments, DataSource):
+    """The tuned model whose multi-token-prediction layer is trained again, on what the model reads; labels are not used."""
+
+    model: str = arg(
+        DEFAULT_MODEL,
+        "Folder of a tuned model or a LoRA adapter, in which the layer is replaced.",
+        also=("model_name",),
+    )
+    split: str = arg("train", "Split whose images are read.")
+    output_dir: str | None = arg(None, "Another folder for the model with the new layer. Default: --model itself.")
+    num_train_epochs: float = arg(10.0, "Passes over the readings.", within=POSITIVE)
+    batch_size: int | None = arg(
+        None, "Images read together. Default: what fits 16,384 tokens, at most 64.", within=COUNT
+    )
+    device_map: str = arg("auto", "auto, cpu, cuda, cuda:1, ...")

@@ -34,6 +34,7 @@ from .ranks import console, is_main_process, join_ranks
 from .reading.asking import how_to_ask
 from .reading.samples import read_samples, reading_of, write_predictions
 from .reading.sdk import REPETITION_PENALTY
+from .reading.speculative import speculation_for
 from .reading.suspects import find_suspects, write_suspects
 from .vision.encoder import VisionEncoder, cache_of_an_earlier_run
 
@@ -92,6 +93,8 @@ def _device_map(args: EvaluateArguments) -> str:
 def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
     if args.predictions and args.find_label_errors:
         raise UserError("--find_label_errors True needs a model to read with: give --model instead of --predictions")
+    if args.predictions and args.speculative:
+        raise UserError("--speculative True needs a model to read with: give --model instead of --predictions")
     if args.predictions and not args.dataset_name:
         return _paired(args, None, output)
     if args.predictions:
@@ -109,6 +112,7 @@ def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
 
 def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits: Splits, output: Path) -> list[Reading]:
     """Read all samples with the model, and look for label errors where asked; what is found goes to ``output``."""
+    speculation = speculation_for(model, args.model, args.adapter) if args.speculative else None
     read = partial(
         read_samples,
         model,
@@ -117,11 +121,14 @@ def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits:
         splits.train_tokens.tolist(),
         args.batch_size,
         args.max_new_tokens,
+        speculation=speculation,
     )
     encoder = VisionEncoder(cache_of_an_earlier_run(model, renderer.processor))
     readings = plain = read(args.repetition_penalty, encoder=encoder)
     if args.like:
         readings = read(REPETITION_PENALTY, like_sdk=True)
+    if speculation:
+        logger.info("%s", speculation.of_all_ranks())
     if is_main_process():
         write_predictions(readings, output / PREDICTIONS_FILE)
         if args.like:

@@ -22,6 +22,7 @@ from .reading.outputs import write_outputs
 from .reading.results import Answer
 from .reading.scans import Scan, scans_of_files, scans_of_rows
 from .reading.servers import Servers, check, options_for
+from .reading.speculative import speculation_for
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,10 @@ def _into_folder(args: InferenceArguments, folder: Path) -> int:
         raise UserError("--output_format xml needs --regions: the files that the texts are put into")
     asking = how_to_ask(args.model, args.adapter, args.asked_prompt, args.prompt_format)
     scans = _scans(args)
+    if args.server and args.speculative:
+        raise UserError(
+            "--speculative True needs a model in this process; a server drafts as it was started, without it"
+        )
     if args.server:
         named = None if Path(args.model).exists() or args.model == DEFAULT_MODEL else args.model
         options = options_for(args.repetition_penalty, asking.prompt_format, args.stop_loops)
@@ -78,6 +83,7 @@ def _own_engine(args: InferenceArguments, asking: Asking) -> Engine:
         args.batch_size,
         args.repetition_penalty,
         args.stop_loops,
+        speculation_for(model, args.model, args.adapter) if args.speculative else None,
     )
 
 

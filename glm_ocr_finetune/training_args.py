@@ -257,6 +257,11 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             logger.warning("wandb has no login: it records offline; `wandb login`, then `wandb sync`, sends the run")
 
     def _refuse_contradictions(self) -> None:
+        if self.mtp == "train" and (self.fsdp or self.deepspeed):
+            raise UserError(
+                "--mtp train works without --fsdp and --deepspeed only; leave it out, and run `glm-ocr-finetune mtp` "
+                "on the finished model"
+            )
         if self.fp16 and self.bf16:
             raise UserError("--fp16 True and --bf16 True exclude each other; give one of them")
         if self.fp16 and not (torch.accelerator.is_available() and not self.use_cpu):

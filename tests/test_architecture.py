@@ -14,7 +14,7 @@ LAYERS = (
     {"__init__", "__main__"},
     {"cli"},
     {"demo"},
-    {"train", "evaluate", "infer", "export"},
+    {"train", "evaluate", "infer", "export", "mtp"},
     {"planning"},
     {"exporting"},
     {"training"},

@@ -19,11 +19,11 @@ FLAGS = {  # those of a class's bases stand with the bases
     """,
     "PromptArguments": "prompt task prompt_format min_pixels max_pixels",
     "ScoringArguments": "text_normalisation cer_unit",
-    "ReaderArguments": "model adapter batch_size repetition_penalty device_map",
+    "ReaderArguments": "model adapter batch_size repetition_penalty speculative device_map",
     "DataArguments": "train_split eval_split eval_split_size probe_dataset replay_dataset replay_ratio streaming dry_run plan",
     "TrainingDefaults": """
         output_dir overwrite_output_dir num_train_epochs max_steps learning_rate lr_scheduler_type warmup_ratio warmup_steps
-        per_device_train_batch_size gradient_accumulation_steps tokens_per_batch padding_free cache_vision_features
+        per_device_train_batch_size gradient_accumulation_steps tokens_per_batch padding_free mtp cache_vision_features
         vision_cache_gb dataloader_num_workers max_length eval_strategy eval_steps save_strategy save_steps
         save_total_limit load_best_model_at_end eval_generate eval_samples per_device_eval_batch_size
         metric_for_best_model early_stopping_patience report_to logging_nan_inf_filter max_grad_norm bf16 fp16 gradient_checkpointing
@@ -34,6 +34,7 @@ FLAGS = {  # those of a class's bases stand with the bases
     """,
     "EvaluateArguments": "predictions split find_label_errors like output_dir max_new_tokens",
     "ExportArguments": "model adapter engine output_dir prove split max_shard_size llama_cpp push_to_hub",
+    "MtpArguments": "model split output_dir num_train_epochs batch_size device_map",
     "ReportArguments": "run tuned base output",
     "DemoArguments": "output_dir use_lora load_in_4bit seed",
 }
@@ -45,6 +46,7 @@ COMMANDS = (
             args.InferenceArguments,
             args.EvaluateArguments,
             command_args.ExportArguments,
+            command_args.MtpArguments,
             command_args.ReportArguments,
             command_args.DemoArguments,
         )
@@ -80,7 +82,7 @@ def test_no_name_stands_for_two_things_in_one_command(classes: tuple[type, ...])
 
 
 def test_model_and_model_name_are_accepted_for_each_other() -> None:
-    for classes in COMMANDS[:3]:
+    for classes in COMMANDS[:4]:
         known = {(one.name, *one.metadata.get("also", ())) for cls in classes for one in fields(cls)}
         assert known & {("model", "model_name"), ("model_name", "model")}
 

@@ -2,17 +2,23 @@
 
 They sit behind the last text layer, under ``model.language_model.layers.{num_hidden_layers}.``. Engines use
 them to draft tokens; a checkpoint that lost them, with ``num_nextn_predict_layers`` still 1, stops the server.
+Beside a LoRA adapter, which has no such place, a retrained layer lies in ``mtp.safetensors``.
 """
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
     from transformers import GlmOcrConfig
+
+MTP_FILE = "mtp.safetensors"
+SHARED = ("embed_tokens.weight", "shared_head.head.weight")  # copies; engines use the trunk's own
 
 
 def mtp_prefix(config: GlmOcrConfig) -> str:
@@ -54,25 +60,61 @@ def read_mtp_tensors(model_name: str, config: GlmOcrConfig) -> dict[str, torch.T
     from safetensors import safe_open
 
     tensors = {}
-    for name, file in _files_by_tensor(model_name, mtp_prefix(config)).items():
+    for name, file in files_of_mtp_tensors(model_name, mtp_prefix(config)).items():
         with safe_open(file, framework="pt") as handle:
             tensors[name] = handle.get_tensor(name)
     return tensors
 
 
-def _files_by_tensor(model_name: str, prefix: str) -> dict[str, str]:
-    from safetensors import safe_open
+def files_of_mtp_tensors(model_name: str, prefix: str) -> dict[str, str]:
+    """Name of each MTP tensor of a checkpoint or adapter -> the file that it lies in."""
     from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
     def find(name: str) -> str | None:
         return cached_file(model_name, name, _raise_exceptions_for_missing_entries=False)
 
     if single := find(SAFE_WEIGHTS_NAME):
-        with safe_open(single, framework="pt") as handle:
-            names: list[str] = handle.keys()
-        return {name: single for name in names if name.startswith(prefix)}
+        return _held_by(single, prefix)
     if index := find(SAFE_WEIGHTS_INDEX_NAME):
         weight_map: dict[str, str] = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
         wanted = {name: file for name, file in weight_map.items() if name.startswith(prefix)}
         return {name: str(find(file)) for name, file in wanted.items()}
-    return {}
+    beside_adapter = find(MTP_FILE)
+    return _held_by(beside_adapter, prefix) if beside_adapter else {}
+
+
+def _held_by(file: str, prefix: str) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as handle:
+        names: list[str] = handle.keys()
+    return {name: file for name in names if name.startswith(prefix)}
+
+
+def replace_mtp_tensors(folder: Path, tensors: Mapping[str, torch.Tensor], config: GlmOcrConfig) -> list[Path]:
+    """Put these tensors into the files of a checkpoint in the place of its own, or beside an adapter.
+
+    Each file is written under another name first, and renamed when all of them lie on the disk.
+
+    Returns:
+        The files that were written.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    own = files_of_mtp_tensors(str(folder), mtp_prefix(config))
+    written: list[tuple[Path, Path]] = []
+    for file in {Path(name) for name in own.values()} or {folder / MTP_FILE}:
+        names = [name for name in tensors if Path(own.get(name, file)) == file]
+        held: dict[str, torch.Tensor] = {}
+        if file.is_file():
+            with safe_open(file, framework="pt") as handle:
+                held = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        staged = file.with_name(f".{file.name}.partial")
+        save_file(held | {name: tensors[name].cpu().contiguous() for name in names}, staged, {"format": "pt"})
+        with staged.open("rb+") as opened:
+            os.fsync(opened.fileno())
+        written.append((staged, file))
+    for staged, file in written:
+        staged.replace(file)
+    return [file for _, file in written]

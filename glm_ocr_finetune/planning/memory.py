@@ -29,7 +29,7 @@ from ..inputs.geometry import PATCHES_PER_TOKEN
 from ..model.adapters import add_lora
 from ..model.parts import freeze, part_of
 from ..training.attention import allow_rows_of_samples
-from ..training.forward import VOCABULARY_CHUNK
+from ..training.draft_loss import VOCABULARY_CHUNK
 from ..vision.encoder import backbone_of
 
 if TYPE_CHECKING:

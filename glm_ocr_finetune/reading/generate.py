@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..inputs.prompt import PromptRenderer
+    from .speculative import Speculation
 
 FEWEST_TO_REGROUP = 4  # below, leaving stopped rows out costs more than running them along
 
@@ -92,6 +93,7 @@ def generate_all(
     repetition_penalty: float = 1.0,
     encoder: VisionEncoder | None = None,
     stop_loops: bool = False,
+    speculation: Speculation | None = None,
 ) -> Iterator[tuple[int, Generated | ImageError]]:
     """Read many images in batches, yielding (position in ``requests``, answer) as they are done.
 
@@ -99,13 +101,16 @@ def generate_all(
 
     Args:
         stop_loops: end answers that repeat themselves, by :func:`~.loops.is_loop`.
+        speculation: reads the same with drafts, and counts them.
     """
     encoder = encoder or VisionEncoder()
     for batch in group(requests, rows_for(model, batch_size)):
         images = {i: _pixels_or_error(requests[i]) for i in batch}
         yield from ((i, image) for i, image in images.items() if isinstance(image, ImageError))
         readable = {i: image for i, image in images.items() if isinstance(image, Pixels)}
-        for part in _parts_that_fit(model, renderer, requests, readable, repetition_penalty, encoder, stop_loops):
+        for part in _parts_that_fit(
+            model, renderer, requests, readable, repetition_penalty, encoder, stop_loops, speculation
+        ):
             yield from part
 
 
@@ -117,6 +122,7 @@ def _parts_that_fit(
     repetition_penalty: float,
     encoder: VisionEncoder,
     stop_loops: bool,
+    speculation: Speculation | None,
 ) -> Iterator[list[tuple[int, Generated]]]:
     """The answers to a batch; where the memory is too small after all, to each half of it in turn."""
     import torch
@@ -127,7 +133,7 @@ def _parts_that_fit(
         inputs = _model_inputs([images[i] for i in these], [requests[i].prompt for i in these], renderer)
         limits = [requests[i].max_new_tokens for i in these]
         try:
-            answers = _greedy(model, inputs, limits, repetition_penalty, encoder, stop_loops)
+            answers = _greedy(model, inputs, limits, repetition_penalty, encoder, stop_loops, speculation)
         except torch.OutOfMemoryError:
             if len(these) == 1:
                 raise
@@ -180,6 +186,7 @@ def _greedy(
     repetition_penalty: float,
     encoder: VisionEncoder,
     stop_loops: bool = False,
+    speculation: Speculation | None = None,
 ) -> list[list[int]]:
     """The answers' token ids of B rows, each up to its first stop token or its own limit, and maybe padding.
 
@@ -196,6 +203,10 @@ def _greedy(
     with torch.no_grad():  # not inference mode: features go into a cache that training reads
         inputs = _with_features(model, {name: value.to(device) for name, value in inputs.items()}, encoder)
     with torch.inference_mode():
+        if speculation:
+            from .speculative import read_with_drafts
+
+            return read_with_drafts(model, inputs, limits, stops.tolist(), repetition_penalty, speculation, stop_loops)
         while len(rows):
             left = int(ends.max()) - inputs["input_ids"].shape[1]
             half_done = _HalfDone(ends, stops, length if stop_loops else None)

@@ -26,6 +26,8 @@ from .scans import Scan, shard, shard_of
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from .speculative import Speculation
+
 logger = logging.getLogger(__name__)
 
 WINDOW = 256  # scans that are sorted by length together
@@ -117,6 +119,7 @@ def in_this_process(
     batch_size: int | None = None,
     repetition_penalty: float = 1.0,
     stop_loops: bool = True,
+    speculation: Speculation | None = None,
 ) -> Engine:
     """The engine of this process: scans in batches of like length, some hundreds of them looked ahead."""
 
@@ -134,7 +137,9 @@ def in_this_process(
                 load = _Loading(scan, renderer, started, len(placed))
                 requests.append(Request(load, scan.prompt or prompt, tokens, max_new_tokens))
                 placed.append(scan)
-            answers = generate_all(model, renderer, requests, batch_size, repetition_penalty, stop_loops=stop_loops)
+            answers = generate_all(
+                model, renderer, requests, batch_size, repetition_penalty, None, stop_loops, speculation
+            )
             for position, answer in answers:
                 if isinstance(answer, ImageError):
                     yield placed[position], answer
@@ -143,6 +148,8 @@ def in_this_process(
                 looped = not answer.stopped and is_loop(answer.token_ids)
                 num_tokens = len(answer.token_ids) + answer.stopped
                 yield placed[position], Answer(answer.text, answer.stopped, looped, num_tokens, seconds)
+        if speculation:
+            logger.info("%s", speculation)
 
     return engine
 

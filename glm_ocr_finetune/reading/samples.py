@@ -24,6 +24,8 @@ from .sdk import pixels_as_sent
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from .speculative import Speculation
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,6 +45,7 @@ def read_samples(
     progress: bool = True,
     encoder: VisionEncoder | None = None,
     like_sdk: bool = False,
+    speculation: Speculation | None = None,
 ) -> list[Reading]:
     """Read every sample, longest first and in batches of like length.
 
@@ -52,6 +55,7 @@ def read_samples(
         max_new_tokens: longest answer; by default :func:`answer_limit` of each truth, whatever is read beside it.
         encoder: gives the image features, the cached ones without work.
         like_sdk: read the images as the official SDK sends them; its repetition penalty is for the caller to give.
+        speculation: reads the same with drafts, and counts them.
 
     Returns:
         N readings in the order of the samples; under torchrun each rank reads a share, and all get all.
@@ -63,7 +67,7 @@ def read_samples(
     mine = my_share(longest_first(requests))
     readings: list[tuple[int, Reading]] = []
     these = [requests[index] for index in mine]
-    answers = generate_all(model, renderer, these, batch_size, repetition_penalty, encoder)
+    answers = generate_all(model, renderer, these, batch_size, repetition_penalty, encoder, speculation=speculation)
     shown = progress and is_main_process()
     for position, answer in tqdm(answers, total=len(mine), desc="reading", unit=" images", disable=not shown):
         index = mine[position]

@@ -19,19 +19,23 @@ from trl.trainer.utils import FusedCausalLMOutput, maybe_gather_lm_head_ctx
 from ..inputs.prompt import IGNORED
 from ..vision.encoder import VisionEncoder
 from .attention import allow_rows_of_samples, row_arguments
+from .draft_loss import VOCABULARY_CHUNK, Row, choices_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
-VOCABULARY_CHUNK = 32768  # columns of logits held at a time
 
-
-def replace_forward(model: Any, encoder: VisionEncoder, padding_free: bool) -> None:
+def replace_forward(
+    model: Any, encoder: VisionEncoder, padding_free: bool, watch: Callable[[Any, Row], None] | None = None
+) -> None:
     """Make ``model(..., fused_lm_head=True)`` compute log-probabilities of labels as this module does.
 
     Args:
         model: a ``GlmOcrForConditionalGeneration`` (the one inside, with adapters).
         padding_free: lay the samples of a batch out as one row instead of padding them to the longest.
+        watch: called with the model and each batch as a row, whose states have no gradient.
     """
     original = model.forward
     if padding_free:
@@ -41,7 +45,7 @@ def replace_forward(model: Any, encoder: VisionEncoder, padding_free: bool) -> N
     def forward(self: Any, *args: Any, fused_lm_head: bool = False, **inputs: Any) -> Any:
         if not fused_lm_head:
             return original(*args, **inputs)
-        return score_labels(self, encoder, padding_free, *args, **inputs)
+        return score_labels(self, encoder, padding_free, watch, *args, **inputs)
 
     model.forward = types.MethodType(forward, model)
 
@@ -50,6 +54,7 @@ def score_labels(
     model: Any,
     encoder: VisionEncoder,
     padding_free: bool,
+    watch: Callable[[Any, Row], None] | None,
     input_ids: Tensor,
     attention_mask: Tensor,
     mm_token_type_ids: Tensor,
@@ -72,8 +77,8 @@ def score_labels(
         input_ids, mm_token_type_ids, image_grid_thw=image_grid_thw, attention_mask=attention_mask
     )
     rows: dict[str, Any] = {"attention_mask": attention_mask}
+    kept = attention_mask.bool()
     if padding_free:
-        kept = attention_mask.bool()
         rows = row_arguments(backbone.language_model, attention_mask.sum(1))
         input_ids, labels, positions = input_ids[kept][None], labels[kept][None], positions[:, kept][:, None]
     hidden = backbone(
@@ -83,7 +88,16 @@ def score_labels(
         use_cache=False,
         **rows,
     ).last_hidden_state
-    return score_next_tokens(hidden, labels, model.get_output_embeddings())
+    scored = score_next_tokens(hidden, labels, model.get_output_embeddings())
+    if watch:
+        states = hidden.detach()
+        if not padding_free:
+            states, positions = states[kept][None], positions[:, kept][:, None]
+            input_ids, labels = input_ids[kept][None], labels[kept][None]
+        lengths = attention_mask.sum(1).tolist()
+        chosen = choices_of(states, labels, model.get_output_embeddings())
+        watch(model, Row(states, input_ids, labels, positions, lengths, chosen))
+    return scored
 
 
 def score_next_tokens(hidden: Tensor, labels: Tensor, head: nn.Linear) -> FusedCausalLMOutput:

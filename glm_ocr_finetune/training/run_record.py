@@ -32,7 +32,7 @@ RESTORED = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_e
 # The weights or the optimizer's state of a checkpoint fit no other value.
 FITS_NO_OTHER = (
     *("use_lora", "lora_rank", "lora_alpha", "lora_target", "load_in_4bit"),
-    *("freeze_vision_tower", "freeze_multi_modal_projector", "optim", "streaming"),
+    *("freeze_vision_tower", "freeze_multi_modal_projector", "optim", "streaming", "mtp"),
 )
 # Which samples are in which step.
 ORDER = (

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
-from trl import SFTTrainer
 
 from ..args import DEFAULT_PROMPT_FORMAT
 from ..data.batching import BatchPlan
@@ -20,7 +19,7 @@ from ..errors import UserError
 from ..folders import STATE_FILE
 from ..inputs.processor import save_processor
 from ..inputs.prompt import IGNORED, PromptRenderer
-from ..model.checkpoint import Sidecar, carried_mtp_tensors, correct_config, stored_as
+from ..model.checkpoint import Sidecar, correct_config, stored_as
 from ..model.loading import checkpoint_dtype
 from ..model.parts import keep_trained_in_fp32
 from ..model.tiny import is_tiny
@@ -29,6 +28,7 @@ from ..vision.encoder import VisionEncoder, encoder_for, without_adapters
 from .callbacks import evaluations_since_best, remember_callbacks
 from .checkpoints import damage, name_of, remove_older, written_whole
 from .divergence import StopOnDivergence, refuse_broken_weights
+from .drafting import DraftingTrainer, Drafts, drafts_of
 from .forward import replace_forward
 from .judge import Judge, logged_metrics
 from .loaders import EachOnce, Samples, in_order, load_batches, numbers_of_step
@@ -47,11 +47,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class GlmOcrTrainer(SFTTrainer):
+class GlmOcrTrainer(DraftingTrainer):
     """TRL's trainer, saving checkpoints that servers load: MTP tensors, both stop ids, pixel budget, sidecar.
 
-    The loss is not here: TRL's ``compute_loss`` calls ``model(..., fused_lm_head=True)``, and the model's ``forward``
-    is replaced by :func:`.forward.replace_forward`, whose :func:`.forward.score_labels` computes what is summed.
+    The loss is in :mod:`.forward`: TRL's ``compute_loss`` calls ``model(..., fused_lm_head=True)``.
 
     Checkpoints on the way keep the fp32 weights, so that a run resumes exactly; what is written to ``output_dir``
     at the end has the type of the base checkpoint (bf16), which is what it is served in; see :func:`.stored_as`.
@@ -66,6 +65,7 @@ class GlmOcrTrainer(SFTTrainer):
             it refuses with images. It is off in ``args``, a copy of the given ones, as is ``save_total_limit``.
         data_name: what the model card says it was trained on.
         stream: what is trained on instead of ``train_dataset``, which is then its head.
+        drafts: the multi-token-prediction layer, where it is trained.
     """
 
     def __init__(
@@ -84,8 +84,9 @@ class GlmOcrTrainer(SFTTrainer):
         padding_free: bool = True,
         data_name: str | None = None,
         stream: Stream | None = None,
+        drafts: Drafts | None = None,
     ) -> None:
-        self.data_name = data_name
+        self.data_name, self.drafts = data_name, drafts
         self.stream = StreamLoader(stream, data_collator, args) if stream else None
         self.encoder, self.sample_lengths, self.sidecar, self.judge = encoder, sample_lengths, sidecar, judge
         self.record, self.checkpoints_kept = record, args.save_total_limit
@@ -103,7 +104,7 @@ class GlmOcrTrainer(SFTTrainer):
             callbacks=[*callbacks_for(args, encoder, self.stream), self.divergence],
         )
         keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
-        replace_forward(without_adapters(self.model), encoder, padding_free)
+        replace_forward(without_adapters(self.model), encoder, padding_free, drafts.watch if drafts else None)
         # Count label tokens over accumulation and ranks. transformers asks the model's class, which says no because
         # its own forward takes no count; TRL's compute_loss, which is what runs here, does.
         self.model_accepts_loss_kwargs = True
@@ -166,9 +167,9 @@ class GlmOcrTrainer(SFTTrainer):
         norm = super()._get_grad_norm(model, grad_norm)
         scaled = self.accelerator.scaler is not None  # fp16 tries for its scale, and leaves steps out by itself
         if not scaled and not self.divergence.see_gradient(norm):
-            model.zero_grad()  # the optimizer leaves out what has no gradient: the weights do not move
+            self.leave_out_step(model)
         if self.step_tokens == 0:  # no image of the step can be read: momentum must not move the weights either
-            model.zero_grad()
+            self.leave_out_step(model)
             self._globalstep_last_logged += 1  # nor is it a step in the mean of the logged losses
         return norm
 
@@ -294,15 +295,18 @@ class GlmOcrTrainer(SFTTrainer):
         directory = Path(output_dir or self.args.output_dir)
         adapter = hasattr(self.model, "peft_config")
         model = self.accelerator.unwrap_model(self.model)
-        dtype = None if adapter or not self._is_final(directory) else checkpoint_dtype(model)
+        dtype = checkpoint_dtype(without_adapters(model)) if self._is_final(directory) else None
         if not adapter and self.args.should_save:
             weights = dict(model.state_dict() if state_dict is None else state_dict)
-            state_dict = (stored_as(weights, dtype, self.args.seed) if dtype else weights) | carried_mtp_tensors(model)
+            stored = stored_as(weights, dtype, self.args.seed) if dtype else weights
+            state_dict = stored | self.mtp_tensors(model, stored, dtype)
         super()._save(str(directory), state_dict)
         if not self.args.should_save:
             return
         if not adapter:
             correct_config(directory, dtype)
+        elif self.drafts:
+            self.drafts.save_beside_adapter(directory, without_adapters(model), dtype)
         model.generation_config.save_pretrained(directory)
         save_processor(self.processing_class, directory)
         if self.sidecar:
@@ -315,12 +319,6 @@ class GlmOcrTrainer(SFTTrainer):
 
     def _is_final(self, directory: Path) -> bool:
         return directory.resolve() == Path(self.args.output_dir).resolve()
-
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        # The MTP tensors of a checkpoint have no place in transformers' model; they are carried from the base.
-        known = set(carried_mtp_tensors(self.accelerator.unwrap_model(self.model)))
-        load_result.unexpected_keys[:] = [key for key in load_result.unexpected_keys if key not in known]
-        super()._issue_warnings_after_load(load_result)
 
 
 def create_trainer(
@@ -379,4 +377,5 @@ def create_trainer(
             padding_free=training_args.padding_free,
             data_name=data_name,
             stream=stream,
+            drafts=drafts_of(model, training_args),
         )
