@@ -26,7 +26,6 @@ PROMPT_FORMATS = ("serve", "no_think")
 DEFAULT_PROMPT_FORMAT = PROMPT_FORMATS[0]
 NORMALISATIONS = ("none", "nfc", "nfc_case", "nfc_case_punct")
 CER_UNITS = ("grapheme", "codepoint")
-LIKE = ("sdk",)
 CACHES = ("auto", "off", "memory", "disk")
 INTERVALS = ("no", "steps", "epoch")
 OUTPUT_FORMATS = ("jsonl", "text", "markdown", "xml")
@@ -369,30 +368,6 @@ class InferenceArguments(PromptArguments, ReaderArguments):
     )
     concurrency: int = arg(16, "Requests under way at once, over all servers.", within=COUNT)
     stop_loops: bool = arg(True, "With --output_dir: end answers that repeat themselves 32 times, and mark them.")
-
-
-@dataclass
-class EvaluateArguments(ScoringArguments, PromptArguments, ReaderArguments, DataSource):
-    """What is scored, and where the scores go."""
-
-    predictions: str | None = arg(
-        None,
-        "Output of another OCR system to score instead of reading: JSON lines with 'id' or 'image', and 'prediction'.",
-    )
-    split: str | None = arg(None, "Split to read. Default: test, else validation, else train.")
-    find_label_errors: bool = arg(
-        False, "Also rank the labels that the model contradicts with confidence, in suspects.jsonl."
-    )
-    like: str | None = arg(
-        None,
-        "'sdk': read what the official SDK sends its server: the image resized by the SDK and compressed as JPEG, and a "
-        "repetition penalty of 1.1.",
-        choices=LIKE,
-    )
-    output_dir: str = arg("./glm-ocr-evaluation", "Folder for predictions.jsonl and scores.json.")
-    max_new_tokens: int | None = arg(
-        None, "Longest answer in tokens. Default: twice the label's tokens plus 64.", within=COUNT
-    )
 
 
 def __getattr__(name: str) -> Any:

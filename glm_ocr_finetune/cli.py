@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from .args import EvaluateArguments, InferenceArguments
-from .command_args import DemoArguments, ExportArguments, MtpArguments, ReportArguments
+from .args import InferenceArguments
+from .command_args import DemoArguments, EvaluateArguments, ExportArguments, MtpArguments, ReportArguments
 from .errors import UserError
 from .ranks import have_joined, is_main_process
 

@@ -1,12 +1,13 @@
-"""The arguments of ``export``, ``mtp``, ``report`` and ``demo``; nothing heavy is imported here."""
+"""The arguments of ``evaluate``, ``export``, ``mtp``, ``report`` and ``demo``; nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .args import DEFAULT_MODEL, DataSource, PromptArguments, ScoringArguments
+from .args import DEFAULT_MODEL, DataSource, PromptArguments, ReaderArguments, ScoringArguments
 from .argument_fields import COUNT, NOT_NEGATIVE, POSITIVE, arg
 
+LIKE = ("sdk",)
 ENGINES = ("transformers", "vllm", "sglang", "gguf", "ollama", "adapter")
 
 
@@ -77,3 +78,27 @@ class MtpArguments(PromptArguments, DataSource):
         None, "Images read together. Default: what fits 16,384 tokens, at most 64.", within=COUNT
     )
     device_map: str = arg("auto", "auto, cpu, cuda, cuda:1, ...")
+
+
+@dataclass
+class EvaluateArguments(ScoringArguments, PromptArguments, ReaderArguments, DataSource):
+    """What is scored, and where the scores go."""
+
+    predictions: str | None = arg(
+        None,
+        "Output of another OCR system to score instead of reading: JSON lines with 'id' or 'image', and 'prediction'.",
+    )
+    split: str | None = arg(None, "Split to read. Default: test, else validation, else train.")
+    find_label_errors: bool = arg(
+        False, "Also rank the labels that the model contradicts with confidence, in suspects.jsonl."
+    )
+    like: str | None = arg(
+        None,
+        "'sdk': read what the official SDK sends its server: the image resized by the SDK and compressed as JPEG, and a "
+        "repetition penalty of 1.1.",
+        choices=LIKE,
+    )
+    output_dir: str = arg("./glm-ocr-evaluation", "Folder for predictions.jsonl and scores.json.")
+    max_new_tokens: int | None = arg(
+        None, "Longest answer in tokens. Default: twice the label's tokens plus 64.", within=COUNT
+    )

@@ -11,7 +11,8 @@ from typing import Any
 
 from rich.table import Column, Table
 
-from .args import DEFAULT_PROMPT, DEFAULT_PROMPT_FORMAT, DataArguments, EvaluateArguments
+from .args import DEFAULT_PROMPT, DEFAULT_PROMPT_FORMAT, DataArguments
+from .command_args import EvaluateArguments
 from .data.samples import sample_of
 from .data.splits import Splits, load_splits
 from .data_sets import data_sets_of

@@ -44,7 +44,7 @@ COMMANDS = (
         (one,)
         for one in (
             args.InferenceArguments,
-            args.EvaluateArguments,
+            command_args.EvaluateArguments,
             command_args.ExportArguments,
             command_args.MtpArguments,
             command_args.ReportArguments,
@@ -105,7 +105,9 @@ def test_ranges(
 
 
 def test_arguments_of_another_command_are_taken_by_name() -> None:
-    source = args.EvaluateArguments(dataset_name="lines", max_samples=3, prompt="Table Recognition:", max_pixels=7840)
+    source = command_args.EvaluateArguments(
+        dataset_name="lines", max_samples=3, prompt="Table Recognition:", max_pixels=7840
+    )
     data_args = args.DataArguments.of(source, train_split="test")
     taken = (data_args.dataset_name, data_args.max_samples, data_args.prompt, data_args.max_pixels)
     assert (*taken, data_args.train_split) == ("lines", 3, "Table Recognition:", 7840, "test")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from glm_ocr_finetune.args import EvaluateArguments, InferenceArguments
+from glm_ocr_finetune.args import InferenceArguments
+from glm_ocr_finetune.command_args import EvaluateArguments
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.parse import Given, parse_light, parse_train, read_train, show_settings
 

@@ -85,7 +85,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "FOLDER_OR_ZIP": "pages",
         "SHARDS": "shards",
         "LINES:0.7": "lines:0.7",
-        "TABLES:0.3": "data.json:0.3",
+        "TABLES:0.3": "lines/train.jsonl:0.3",
         "SCANS": "lines/images",
         "IMAGES": "lines/images",
         "IMAGE_OR_FOLDER": "lines/images",
