@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 AFTER_TEXT = {"TextLine": ("TextStyle", "UserDefined", "Labels")}
 """What the PAGE schema puts behind TextEquiv; in a region that is TextStyle alone."""
+WANTS_PLAIN = re.compile("/20(09|10)-[0-9-]+}")  # releases of PAGE in which each TextEquiv has a PlainText
 OF_OLD_TEXT = ("WC", "CC", "SUBS_TYPE", "SUBS_CONTENT")
 EXTENT = ("HPOS", "VPOS", "WIDTH", "HEIGHT")
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -98,16 +99,16 @@ def _put_page(element: Element, text: str) -> None:
         chosen = element.makeelement(_named(element, "TextEquiv"))
         behind = next(children(element, *AFTER_TEXT.get(local_name(element), ("TextStyle",))), None)
         element.insert(len(element) if behind is None else element.index(behind), chosen)
+        if WANTS_PLAIN.search(chosen.tag):
+            etree.SubElement(chosen, _named(element, "PlainText"))
     for name in ("conf", "comments"):
-        chosen.attrib.pop(name, None)  # of the text that was there, as is a plain form of it
-    for plain in list(children(chosen, "PlainText")):
-        chosen.remove(plain)
+        chosen.attrib.pop(name, None)  # of the text that was there, as is what its plain form says
+    for plain in children(chosen, "PlainText"):
+        _fill(plain, "")
     unicode = child(chosen, "Unicode")
     if unicode is None:
         unicode = etree.SubElement(chosen, _named(element, "Unicode"))
-    for inner in list(unicode):
-        unicode.remove(inner)
-    unicode.text = text
+    _fill(unicode, text)
 
 
 def _put_block(block: Element, text: str, joint: str) -> bool:
@@ -162,6 +163,12 @@ def _set_content(string: Element, text: str) -> None:
         string.attrib.pop(name, None)
     for inner in list(children(string, "ALTERNATIVE", "Glyph")):
         string.remove(inner)
+
+
+def _fill(element: Element, text: str) -> None:
+    for inner in list(element):
+        element.remove(inner)
+    element.text = text
 
 
 def _named(element: Element, name: str) -> str:

@@ -83,9 +83,15 @@ def test_what_xml_cannot_hold_and_what_was_said_of_the_old_text_goes(tmp_path: P
     )
     root = written(tmp_path, "p.xml", source, {"three": "a\x00b\x1bc\ud7ff"})
     equivalent = next(line for line in root.iter("{*}TextLine") if line.get("id") == "three").find("{*}TextEquiv")
-    assert [etree.QName(child).localname for child in equivalent] == ["Unicode"]
+    assert [(etree.QName(child).localname, child.text) for child in equivalent][0] == ("PlainText", None)
     assert equivalent.findtext("{*}Unicode") == "a\ufffdb\ufffdc\ud7ff"
     assert dict(equivalent.attrib) == {"index": "x"}
+
+
+def test_releases_that_demand_a_plain_text_get_an_empty_one(tmp_path: Path) -> None:
+    root = written(tmp_path, "p.xml", PAGE.replace("2019-07-15", "2010-03-19"), {"two": "zwei", "three": "drei"})
+    two = next(line for line in root.iter("{*}TextLine") if line.get("id") == "two").find("{*}TextEquiv")
+    assert [(etree.QName(child).localname, child.text) for child in two] == [("PlainText", None), ("Unicode", "zwei")]
 
 
 def test_lines_without_an_id_and_with_a_used_one_are_found_again(tmp_path: Path) -> None:
