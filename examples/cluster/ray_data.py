@@ -10,12 +10,14 @@ command goes on where it was killed. READINGS/*.jsonl has a line for each image:
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
 import io
 import os
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import ray
 from PIL import Image, ImageOps
 from ray.data.checkpoint import CheckpointConfig
@@ -33,6 +35,13 @@ parser.add_argument("--max_new_tokens", type=int, default=8192)
 parser.add_argument("--shard", default="1/1", help="k/n: every n-th image, from the k-th")
 parser.add_argument("--concurrency", type=int, default=16, help="requests under way at once")
 args = parser.parse_args()
+
+
+class Session(aiohttp.ClientSession):
+    """Requests start when they are made; by itself the stage sends each after the answer to the one before."""
+
+    def post(self, *given: Any, **named: Any) -> Any:
+        return asyncio.ensure_future(super().post(*given, **named))
 
 
 def request(row: dict[str, Any]) -> dict[str, Any]:
@@ -79,6 +88,7 @@ config = HttpRequestProcessorConfig(
     url=f"{args.server.rstrip('/')}/v1/chat/completions",
     batch_size=args.concurrency,
     concurrency=1,
+    session_factory=Session,
     max_retries=10,  # none by default: one 503 would end the job; the pauses grow from 1 to 512 seconds
 )
 images = ray.data.read_binary_files(files, include_paths=True, override_num_blocks=max(1, len(files) // 64))
