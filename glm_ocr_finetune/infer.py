@@ -48,6 +48,8 @@ def _into_folder(args: InferenceArguments, folder: Path) -> int:
     """Read as many images as there are into a folder; a run that was cut off goes on."""
     if args.output_format == "xml" and not args.regions:
         raise UserError("--output_format xml needs --regions: the files that the texts are put into")
+    if args.output_format == "xml" and args.level == "page":
+        raise UserError("--output_format xml has no place for the text of a page; use --level line or region")
     asking = how_to_ask(args.model, args.adapter, args.asked_prompt, args.prompt_format)
     scans = _scans(args)
     if args.server and args.speculative:
@@ -66,7 +68,7 @@ def _into_folder(args: InferenceArguments, folder: Path) -> int:
     tally, complete = read_into(folder, scans, engine, args.shard, args.retry_failed, model, asking.prompt)
     if complete:
         regions = Path(args.regions) if args.regions else None
-        logger.info("%s", write_outputs(args.output_format, folder / RESULTS_FILE, folder, regions))
+        logger.info("%s", write_outputs(args.output_format, folder / RESULTS_FILE, folder, regions, args.level))
     return 1 if tally.failed else 0
 
 
@@ -97,10 +99,9 @@ def _scans(args: InferenceArguments) -> Callable[[], Iterable[Scan]]:
         return partial(scans_of_files, args.image, args.recursive, args.pages)
     if args.regions:
         rows = load_rows(args.regions, split="train", level=args.level, data_format="pages")
-    else:
-        split = args.split or default_split(str(args.dataset_name))
-        rows = load_rows(str(args.dataset_name), split=split, level=args.level)
-    return partial(scans_of_rows, rows)
+        return partial(scans_of_rows, rows, of_pages=args.level == "page")
+    split = args.split or default_split(str(args.dataset_name))
+    return partial(scans_of_rows, load_rows(str(args.dataset_name), split=split, level=args.level))
 
 
 def _to_standard_output(args: InferenceArguments) -> int:

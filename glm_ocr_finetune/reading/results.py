@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .scans import Scan
@@ -40,3 +43,9 @@ def line_of(scan: Scan, answer: Answer | Exception, model: str, prompt: str) -> 
         "model": model,
         "prompt": scan.prompt or prompt,
     }
+
+
+def read_results(file: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file of results, one after another."""
+    with file.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)

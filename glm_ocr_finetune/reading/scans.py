@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..inputs.images import AnyImage, ImageError, image_suffixes, num_animation_frames, open_upright, page_sizes
 from ..inputs.pdf_pages import PdfError, num_pages, page_path
 from ..readers.pages.archives import unpack
-from ..readers.rows import image_of
+from ..readers.rows import PROBLEMS, image_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 PDF, ZIP, LIST = ".pdf", ".zip", ".txt"
 PAGED = (".tif", ".tiff")
+UNPLACED = ("no_coordinates", "page_size_differs", "unknown_scale", "shared_image")  # the whole page would be read
+UNFOUND = ("missing_image", "ambiguous_image", "image_is_url", "empty_page", "unreadable_page", "no_image")
 RANGE = re.compile(r"(\d+)(?:(-)(\d+)?)?")
 
 
@@ -83,12 +85,25 @@ def scans_of_files(names: Sequence[str], recursive: bool = False, pages: str | N
             yield from (scan for scan in _pages_of(file) if _is_wanted(scan.page, wanted))
 
 
-def scans_of_rows(rows: Dataset) -> Iterator[Scan]:
-    """The images of a data set, whether transcribed or not."""
+def scans_of_rows(rows: Dataset, of_pages: bool = True) -> Iterator[Scan]:
+    """The images of a data set, whether transcribed or not.
+
+    Args:
+        of_pages: whole pages are wanted too; else what has no outline cannot be read.
+    """
     for index in range(len(rows)):
         row: dict[str, Any] = rows[index]
-        problem = None if row["image"] else row["problem"] or "no_image"
+        problem = _problem_of(row, of_pages)
         yield Scan(row["source"], image_of(row), row["group"] or row["source"], prompt=row["prompt"], problem=problem)
+
+
+def _problem_of(row: dict[str, Any], of_pages: bool) -> str | None:
+    """Why the image of a row cannot be read; that it has no label is no reason."""
+    if row["image"] and (row["region"] or (of_pages and row["problem"] not in UNPLACED)):
+        return None
+    if row["problem"] in UNPLACED or row["problem"] in UNFOUND:
+        return ": ".join(filter(None, (PROBLEMS[row["problem"]], row["detail"])))
+    return PROBLEMS["no_coordinates"] if row["image"] else row["problem"] or "no_image"
 
 
 def shard(scans: Iterable[Scan], part: str | None) -> Iterator[Scan]:

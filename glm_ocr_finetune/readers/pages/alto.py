@@ -19,12 +19,16 @@ def parse_alto(root: Element) -> list[Page]:
     if unit not in UNITS:
         raise PageError(f"MeasurementUnit is {unit!r}; expected {', '.join(UNITS)}")
     image = _text_of(root, "fileName") or _text_of(root, "fileIdentifier")
-    # Some writers put SP between words, others leave blanks to be understood.
-    joint = "" if root.find(".//{*}SP") is not None else " "
+    joint = joint_of(root)
     pages = [_page(page, root, image, unit, joint) for page in root.iter("{*}Page")]
     if not pages:
         raise PageError("ALTO without a Page element")
     return pages
+
+
+def joint_of(root: Element) -> str:
+    """What stands between two strings without SP: some writers put SP between words, others leave it out."""
+    return "" if root.find(".//{*}SP") is not None else " "
 
 
 def _text_of(root: Element, name: str) -> str | None:
@@ -57,16 +61,16 @@ def _block_of(line: Element) -> Element:
 
 def _region(block: Element, lines: list[Line]) -> Region:
     points = _points(block) or around(line.points for line in lines)
-    return Region(block.get("ID") or "", points, None, tuple(lines))
+    return Region(block.get("ID") or "", points, None, tuple(lines), block)
 
 
 def _line(element: Element, joint: str) -> Line:
     strings = list(children(element, "String"))
     points = _points(element) or around(_points(string) for string in strings)
-    return Line(element.get("ID") or "", points, _text(element, joint) if strings else None)
+    return Line(element.get("ID") or "", points, line_text(element, joint) if strings else None, element)
 
 
-def _text(line: Element, joint: str) -> str:
+def line_text(line: Element, joint: str) -> str:
     """The strings of a line. A hyphen (HYP) is what stands there; SUBS_CONTENT, the joined word, is not on the line."""
     text = ""
     for part in line:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 Point = tuple[float, float]
 Polygon = tuple[Point, ...]
@@ -16,11 +17,15 @@ class PageError(Exception):
 
 @dataclass(frozen=True)
 class Line:
-    """A line of text. ``text`` is None where there is no transcription, "" where an empty one stands."""
+    """A line of text. ``text`` is None where there is no transcription, "" where an empty one stands.
+
+    ``element`` is where PAGE XML and ALTO have it, for a text to be put there.
+    """
 
     id: str
     points: Polygon
     text: str | None
+    element: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Region:
     points: Polygon
     text: str | None
     lines: tuple[Line, ...]
+    element: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class PageReader:
             reason = source.problem[0] if source.problem else "unreadable_page"
             yield make_row(name, problem=reason, detail=str(error), group=name)
             return
-        names = _Names(name, is_alone=len(pages) == 1)
+        names = Names(name, is_alone=len(pages) == 1)
         taken: set[str] = set()
         for page in pages:
             self.tally.pages += 1
@@ -179,7 +179,7 @@ def _row(sample: Sample, placement: Placement, source: str, group: str) -> Row:
 
 
 @dataclass
-class _Names:
+class Names:
     """Names of a file's samples, each once: ``0001.xml:line_3``, or with a number where there is no id of its own."""
 
     file: str

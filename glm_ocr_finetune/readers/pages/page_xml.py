@@ -135,7 +135,9 @@ def _region(element: Element, page: Element) -> Region | None:
         return None
     lines = _ordered_lines(found, text, element, page)
     points = () if is_page else _points(element) or around(line.points for line in lines)
-    return Region(element.get("id") or "" if not is_page else "", points, text, tuple(lines))
+    if is_page:
+        return Region("", points, text, tuple(lines))
+    return Region(element.get("id") or "", points, text, tuple(lines), element)
 
 
 def _ordered_lines(elements: Sequence[Element], text: str | None, region: Element, page: Element) -> list[Line]:
@@ -183,7 +185,7 @@ def _line(element: Element) -> Line:
     if text is None and words:
         text = " ".join(filter(None, map(_word_text, words))) or None
     points = _points(element) or around(_points(word) for word in words)
-    return Line(element.get("id") or "", points, text)
+    return Line(element.get("id") or "", points, text, element)
 
 
 def _word_text(word: Element) -> str:
@@ -191,12 +193,16 @@ def _word_text(word: Element) -> str:
     return own if own is not None else "".join(_own_text(glyph) or "" for glyph in children(word, "Glyph"))
 
 
+def preferred_text(element: Element) -> Element | None:
+    """The TextEquiv with the lowest index (none counts as 0)."""
+    return min(children(element, "TextEquiv"), key=lambda text: _index(text, 0), default=None)
+
+
 def _own_text(element: Element) -> str | None:
-    """The text of the TextEquiv with the lowest index (none counts as 0), stripped; None without a TextEquiv."""
-    texts = list(children(element, "TextEquiv"))
-    if not texts:
+    """The text of the preferred TextEquiv, stripped; None without a TextEquiv."""
+    lowest = preferred_text(element)
+    if lowest is None:
         return None
-    lowest = min(texts, key=lambda text: _index(text, 0))
     readings = (child(lowest, name) for name in ("Unicode", "PlainText"))
     return next((text for text in (_content(reading) for reading in readings) if text), "")
 

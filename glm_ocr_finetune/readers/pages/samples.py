@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ...inputs.labels import is_placeholder
 from .layout import Line, Page, Polygon, Region
@@ -21,15 +22,16 @@ class Sample:
     points: Polygon
     text: str | None
     problem: str | None
+    element: Any = field(default=None, compare=False, repr=False)
 
 
 def samples_of(page: Page, level: str | None) -> Iterator[Sample]:
     """The samples of a page in reading order.
 
     Without a level: lines, and regions whose text does not lie in their lines. An empty page is one sample with
-    the problem ``empty_page``.
+    the problem ``empty_page``, unless it has regions and these are asked for.
     """
-    if page.is_empty:
+    if page.is_empty and not (page.regions and level == "region"):
         yield Sample("page", page.id, (), None, "empty_page")
     elif level == "page":
         yield _sample("page", page.id, (), _texts_of_page(page))
@@ -47,21 +49,21 @@ def _of_lines(region: Region, is_strict: bool) -> Iterator[Sample]:
     if not has_text_of_its_own:
         yield from map(_of_line, region.lines)
     elif is_strict:
-        yield Sample("region", region.id, region.points, None, "no_lines")
+        yield Sample("region", region.id, region.points, None, "no_lines", region.element)
     else:
         yield _of_region(region)
 
 
 def _of_line(line: Line) -> Sample:
     problem = "not_transcribed" if line.text is None else "placeholder" if is_placeholder(line.text) else None
-    return Sample("line", line.id, line.points, line.text, problem or _without_coordinates(line.points))
+    return Sample("line", line.id, line.points, line.text, problem or _without_coordinates(line.points), line.element)
 
 
 def _of_region(region: Region) -> Sample:
-    return _sample("region", region.id, region.points, _texts_of_region(region))
+    return _sample("region", region.id, region.points, _texts_of_region(region), region.element)
 
 
-def _sample(kind: str, id: str, points: Polygon, texts: Sequence[str | None]) -> Sample:
+def _sample(kind: str, id: str, points: Polygon, texts: Sequence[str | None], element: Any = None) -> Sample:
     there = [text for text in texts if text]
     untouched = [text for text in there if any(map(is_placeholder, text.split("\n")))]
     problem = None if kind == "page" else _without_coordinates(points)
@@ -71,7 +73,7 @@ def _sample(kind: str, id: str, points: Polygon, texts: Sequence[str | None]) ->
         problem = "placeholder"
     elif untouched or len(texts) - len(there) > _MOST_MISSING * len(texts):
         problem = "partly_transcribed"
-    return Sample(kind, id, points, "\n".join(there) or None, problem)
+    return Sample(kind, id, points, "\n".join(there) or None, problem, element)
 
 
 def _without_coordinates(points: Polygon) -> str | None:
