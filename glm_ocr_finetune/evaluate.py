@@ -35,7 +35,6 @@ from .ranks import console, is_main_process, join_ranks
 from .reading.asking import how_to_ask
 from .reading.samples import read_samples, reading_of, write_predictions
 from .reading.sdk import REPETITION_PENALTY
-from .reading.speculative import speculation_for
 from .reading.suspects import find_suspects, write_suspects
 from .vision.encoder import VisionEncoder, cache_of_an_earlier_run
 
@@ -113,6 +112,8 @@ def _predictions(args: EvaluateArguments, output: Path) -> Predictions:
 
 def _read(args: EvaluateArguments, model: Any, renderer: PromptRenderer, splits: Splits, output: Path) -> list[Reading]:
     """Read all samples with the model, and look for label errors where asked; what is found goes to ``output``."""
+    from .reading.speculative import speculation_for
+
     speculation = speculation_for(model, args.model, args.adapter) if args.speculative else None
     read = partial(
         read_samples,

@@ -22,7 +22,6 @@ from .reading.outputs import write_outputs
 from .reading.results import Answer
 from .reading.scans import Scan, scans_of_files, scans_of_rows
 from .reading.servers import Servers, check, options_for
-from .reading.speculative import speculation_for
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +73,8 @@ def _into_folder(args: InferenceArguments, folder: Path) -> int:
 
 
 def _own_engine(args: InferenceArguments, asking: Asking) -> Engine:
+    from .reading.speculative import speculation_for
+
     model, processor, _ = load_for_reading(args.model, args.adapter, args.device_map)
     set_pixel_budget(processor, args.min_pixels, args.max_pixels)
     renderer = PromptRenderer(processor, asking.prompt_format)

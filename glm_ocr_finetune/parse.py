@@ -76,6 +76,7 @@ class Option:
     bare: str | None = None
     within: Range | None = None
     also: tuple[str, ...] = ()
+    adds_up: bool = False  # typed twice, the words of both count; else the last ones
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,13 @@ def options(declared: type) -> list[Option]:
 
 
 def _option(one: Any, hint: Any) -> Option:
-    optional = isinstance(hint, types.UnionType)
+    one_of, optional = hint, isinstance(hint, types.UnionType)
     if optional:
         hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
     kind = "list" if typing.get_origin(hint) is list else hint.__name__
     optional = optional and kind in ("bool", "int", "float")  # None is a word like others elsewhere
     told = {name: one.metadata[name] for name in ("choices", "bare", "within", "also") if name in one.metadata}
-    return Option(one.name, kind, optional, **told)
+    return Option(one.name, kind, optional, adds_up=kind == "list" and not isinstance(one_of, types.UnionType), **told)
 
 
 def train_options() -> list[Option]:
@@ -128,7 +129,7 @@ def build_parser(prog: str, declared: Sequence[Option]) -> Parser:
 
 def _how(one: Option) -> dict[str, Any]:
     if one.kind == "list":
-        return {"nargs": "+", "action": "extend"}
+        return {"nargs": "+", "action": "extend" if one.adds_up else "store"}
     if one.kind == "bool":
         return {"nargs": "?", "const": True, "type": partial(_value, one)}
     bare = {"nargs": "?", "const": one.bare} if one.bare else {}
@@ -237,7 +238,8 @@ def _config_as_argv(file: str, declared: Sequence[Option], command: Command) -> 
             raise UserError(f"{told} (in --config {file})")
         if value is None and not known[key].optional:
             continue
-        argv += [f"--{key}={word}" for word in _config_words(value, known[key])]
+        words = _config_words(value, known[key])
+        argv += [f"--{key}={word}" for word in words] if known[key].kind != "list" else [f"--{key}", *words]
     return argv
 
 

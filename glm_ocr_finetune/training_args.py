@@ -120,6 +120,8 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         if not torch.accelerator.is_available():
             # without it the ranks of torchrun do not join on a CPU, and each trains on everything
             self.settle("use_cpu", True, "there is no accelerator")
+        if self.ddp_find_unused_parameters is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            self.settle("ddp_find_unused_parameters", False, "every weight that is trained is in every step")
         if not cuda:
             self.dataloader_pin_memory = False  # pinned memory is for copies to a GPU
         if self.dataloader_num_workers is None:

@@ -31,7 +31,7 @@ def said(command: str, typed: str) -> str:
         ("evaluate", "per_device_eval_batch_size", "; did you mean --batch_size?"),
         ("evaluate", "checkpoint", "; did you mean --model?"),
         ("infer", "images", "; did you mean --image?"),
-        ("infer", "dataset", "; did you mean --image?"),
+        ("infer", "dataset", "; did you mean --dataset_name?"),
         ("infer", "learning_rate", "; it is an argument of: train"),
         ("report", "run_dir", "; did you mean --run?"),
         ("demo", "outputdir", "; did you mean --output_dir?"),

@@ -143,3 +143,16 @@ def test_settings_are_shown_with_where_they_came_from(
     with caplog.at_level(logging.INFO, "glm_ocr_finetune"):
         show_settings([arguments], Given(frozenset({"model"}), frozenset()), {"prompt": "why not"})
     assert caplog.messages == ["model = tiny (command line)", "prompt = Table Recognition: (why not)"]
+
+
+def test_a_list_that_is_typed_twice(tmp_path: Path) -> None:
+    """The last one counts, as of any argument; images and servers add up."""
+    values = read_train(
+        ["--dataset_name", "a", "b", "--dataset_name", "c", "--report_to", "none", "--report_to", "none"], "train"
+    ).values
+    assert (values["dataset_name"], values["report_to"]) == (["c"], ["none"])
+    assert parse_light(["--image", "a", "--image", "b", "c"], InferenceArguments, "infer").image == ["a", "b", "c"]
+    config = tmp_path / "c.yaml"
+    config.write_text("dataset_name: [x, 'y:0.5']\n", encoding="utf-8")
+    assert read_train(["--config", str(config)], "train").values["dataset_name"] == ["x", "y:0.5"]
+    assert read_train(["--config", str(config), "--dataset_name", "z"], "train").values["dataset_name"] == ["z"]

@@ -19,6 +19,7 @@ from ..folders import SET_ASIDE_FILE
 from ..inputs.processor import PixelBudget, set_pixel_budget
 from ..inputs.prompt import PromptRenderer
 from ..readers import list_splits, load_rows, local_path
+from ..readers.rows import column_of, with_column
 from .lengths import Fitted, Shapes, fit
 from .measure import Measured, measure
 from .mixture import described, divide, draw, leaks
@@ -235,7 +236,22 @@ def _read_all(sets: Sequence[DataSet], own_split: Sequence[DataSet], default_pro
     prompts = [json_prompt(rows) for rows in tables]
     others = [_rows(one, one.args.eval_split, default_prompt) for one in own_split]
     prompts += [prompts[sets.index(one)] for one in own_split]
-    return [with_json_prompt(rows, prompt) for rows, prompt in zip([*tables, *others], prompts, strict=True)]
+    whole = [with_json_prompt(rows, prompt) for rows, prompt in zip([*tables, *others], prompts, strict=True)]
+    names = _distinct([one.name for one in sets])
+    of = [*range(len(sets)), *(sets.index(one) for one in own_split)]
+    return whole if len(sets) == 1 else [_named(rows, names[index]) for rows, index in zip(whole, of, strict=True)]
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names of data sets, with a number where one comes again."""
+    return [name if name not in names[:index] else f"{name} ({index + 1})" for index, name in enumerate(names)]
+
+
+def _named(rows: Dataset, name: str) -> Dataset:
+    """The rows with sources that tell the data set too."""
+    import pyarrow.compute as pc
+
+    return with_column(rows, "source", pc.binary_join_element_wise(name, column_of(rows, "source"), "/"))
 
 
 def _rows(one: DataSet, split: str | None, default_prompt: str) -> Dataset:

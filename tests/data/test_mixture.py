@@ -110,3 +110,10 @@ def test_a_replay_is_neither_evaluated_on_nor_fitted_to(processor: Any, two: tup
 def test_prompt_and_task_exclude_each_other(processor: Any, two: tuple[str, str]) -> None:
     with pytest.raises(UserError, match="--prompt and --task exclude each other"):
         load(processor, two[0], prompt="Read:", task="table")
+
+
+def test_sources_tell_the_data_set(processor: Any, two: tuple[str, str]) -> None:
+    splits = load(processor, *two, two[0], eval_split_size=0.25)
+    sources = [*splits.train["source"], *(splits.evaluation or {"source": []})["source"]]
+    assert len(set(sources)) == len(sources) == 20
+    assert {source.rpartition("/")[0] for source in sources} == {*two, f"{two[0]} (3)"}

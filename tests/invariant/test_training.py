@@ -140,7 +140,7 @@ def run_train(
     folder: Path, output: Path, monkeypatch: pytest.MonkeyPatch, stop: StopAt | None = None, **changes: Any
 ) -> Path:
     """The whole workflow on the tiny model, with LoRA dropout so that random states matter."""
-    import glm_ocr_finetune.training.trainer as module
+    import glm_ocr_finetune.training.trainer_parts as module
 
     if stop:
         monkeypatch.setattr(module, "DrawLoss", lambda: stop)

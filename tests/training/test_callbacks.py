@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerState
 
 from glm_ocr_finetune.folders import LOSS_CURVE_FILE
 from glm_ocr_finetune.training import callbacks
-from glm_ocr_finetune.training import trainer as trainer_module
+from glm_ocr_finetune.training import trainer_parts as trainer_module
 from glm_ocr_finetune.training.callbacks import DrawLoss, SaveOnSignal
 
 
