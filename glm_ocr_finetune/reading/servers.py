@@ -129,14 +129,15 @@ class Servers:
             ServerError: the request is refused, or fails however often it is tried.
             UserError: no server was to be reached for as long as there was patience.
         """
-        deadline, pause = time.monotonic() + self.patience, 0.5
-        for tries in itertools.count(1):
+        deadline, pause, failures = time.monotonic() + self.patience, 0.5, 0
+        while True:
             server = next(self._turn)
             try:
                 return _exchange(server + path, body, self.timeout)
             except urllib.error.HTTPError as error:
                 why = f"{server} answers {error.code}: {_message(error)}"
-                if error.code not in WORTH_A_RETRY or (error.code not in OVERLOADED and tries >= MOST_TRIES):
+                failures += error.code not in OVERLOADED
+                if error.code not in WORTH_A_RETRY or failures >= MOST_TRIES:
                     raise ServerError(why) from error
             except (OSError, http.client.HTTPException, ValueError) as error:
                 why = f"{server}: {error or type(error).__name__}"
@@ -147,7 +148,6 @@ class Servers:
             logger.debug("tried again: %s", why)
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311: so that not all come back at once
             pause = min(2 * pause, LONGEST_PAUSE)
-        raise AssertionError
 
 
 def options_for(repetition_penalty: float, prompt_format: str, stop_loops: bool) -> dict[str, Any]:
