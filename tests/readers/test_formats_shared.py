@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from shared_data import DATA, needs_shared
 from writing import read
 
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.inputs.images import read_size
 from glm_ocr_finetune.readers.rows import image_of
 
-FORMATS = Path(__file__).parents[3] / "shared" / "data" / "formats"
-pytestmark = pytest.mark.skipif(not FORMATS.is_dir(), reason="the shared data is not on this machine")
+FORMATS = DATA / "formats"
+pytestmark = needs_shared
 
 KANT = [
     "Berliniſche Monatsſchrift.",

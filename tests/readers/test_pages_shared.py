@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from PIL import Image
+from shared_data import DATA, needs_shared
 
 from glm_ocr_finetune.inputs.images import open_upright, read_size
 from glm_ocr_finetune.readers import load_rows
 from glm_ocr_finetune.readers.pages.kinds import Kind, kind_of, read_pages
 from glm_ocr_finetune.readers.rows import image_of
 
-FORMATS = Path(__file__).parents[3] / "shared" / "data" / "formats"
-DATA = FORMATS.parent
-pytestmark = pytest.mark.skipif(not FORMATS.is_dir(), reason="the shared data is not on this machine")
+FORMATS = DATA / "formats"
+pytestmark = needs_shared
 
 ALETHEIA = "page-ocrd-aletheia"
 READINGS: dict[str, tuple[int, list[str]]] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from shared_data import DATA, needs_shared
 
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.inputs.images import ImageError, check_complete, content_key, open_upright, read_size
@@ -15,8 +16,6 @@ from glm_ocr_finetune.inputs.pdf_pages import DPI, has_unmapped, page_path, spli
 from glm_ocr_finetune.readers import load_rows
 
 pytest.importorskip("pypdfium2")
-DATA = Path(__file__).parents[3] / "shared" / "data"
-needs_shared = pytest.mark.skipif(not DATA.is_dir(), reason="the shared data is not on this machine")
 
 
 def write_pdf(path: Path, *pages: str) -> Path:
