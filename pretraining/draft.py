@@ -1,4 +1,4 @@
-"""The multi-token-prediction layer as vLLM runs it: it drafts the token after the next one."""
+"""What the multi-token-prediction layer of the tiny model is pre-trained with: one draft, on the frozen trunk."""
 
 from __future__ import annotations
 
@@ -7,46 +7,23 @@ from language import Sequences, positions, run_trunk
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import GlmOcrConfig, GlmOcrForConditionalGeneration
-from transformers.models.glm_ocr.modeling_glm_ocr import GlmOcrRMSNorm, GlmOcrTextDecoderLayer
 
 from glm_ocr_finetune.inputs.prompt import IGNORED
-from glm_ocr_finetune.model.mtp import mtp_prefix, mtp_shapes
+from glm_ocr_finetune.model.draft_layer import DraftLayer
 
 
-class DraftLayer(nn.Module):
-    """The layer's own fourteen tensors; embedding and head are the trunk's."""
+def fresh_layer(config: GlmOcrConfig) -> DraftLayer:
+    """The layer with random weights, spread as those of the trunk are."""
+    layer = DraftLayer(config)
+    for module in layer.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=config.text_config.initializer_range)
+    return layer
 
-    def __init__(self, config: GlmOcrConfig) -> None:
-        super().__init__()
-        text = config.text_config
-        self.enorm = GlmOcrRMSNorm(text.hidden_size, eps=text.rms_norm_eps)
-        self.hnorm = GlmOcrRMSNorm(text.hidden_size, eps=text.rms_norm_eps)
-        self.eh_proj = nn.Linear(2 * text.hidden_size, text.hidden_size, bias=False)
-        self.block = GlmOcrTextDecoderLayer(text, layer_idx=0)
-        self.norm = GlmOcrRMSNorm(text.hidden_size, eps=text.rms_norm_eps)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=text.initializer_range)
 
-    def forward(self, embeds: Tensor, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """Embeddings of tokens 1..L and trunk states of tokens 0..L-1, (batch, L, hidden) -> drafts' states.
-
-        ``rotary`` are cosine and sine at the positions of the trunk states. The first embedding is zeroed.
-        """
-        embeds = torch.cat([torch.zeros_like(embeds[:, :1]), embeds[:, 1:]], 1)
-        joined = self.eh_proj(torch.cat([self.enorm(embeds), self.hnorm(hidden)], -1))
-        return self.norm(self.block(joined, position_embeddings=rotary, attention_mask=None))
-
-    def tensors(self, model: GlmOcrForConditionalGeneration) -> dict[str, Tensor]:
-        """All sixteen tensors under their names in a checkpoint."""
-        own = {name.removeprefix("block."): value.detach() for name, value in self.state_dict().items()}
-        own["shared_head.norm.weight"] = own.pop("norm.weight")
-        own["shared_head.head.weight"] = model.lm_head.weight.detach().clone()
-        own["embed_tokens.weight"] = model.get_input_embeddings().weight.detach().clone()
-        named = {mtp_prefix(model.config) + name: value for name, value in own.items()}
-        if {n: tuple(t.shape) for n, t in named.items()} != mtp_shapes(model.config):
-            raise ValueError("the draft layer's tensors are not those of the checkpoint format")
-        return named
+def causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Each row attends to itself and those before it: (B, heads, N, head_dim) -> (B, N, heads, head_dim)."""
+    return F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True).transpose(1, 2)
 
 
 def draft_loss(
@@ -62,7 +39,8 @@ def draft_loss(
         embeds = model.get_input_embeddings()(sequences.input_ids)
         rotary = model.model.language_model.rotary_emb(hidden, positions(model, sequences)[..., :-1])
     start = sequences.answer_start
-    drafted = layer(embeds[:, 1:], hidden[:, :-1], rotary)[:, start - 2 : -1]
+    following = torch.cat([torch.zeros_like(embeds[:, :1]), embeds[:, 2:]], 1)  # nothing at position 0, as in vLLM
+    drafted = layer.drafted(layer(following, hidden[:, :-1], rotary, causal)[:, start - 2 : -1])
     logits, labels = F.linear(drafted, model.lm_head.weight), sequences.labels[:, start:]
     loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
     accepted = logits.argmax(-1) == model.lm_head(hidden[:, start - 1 : -1]).argmax(-1)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from draft import DraftLayer
 from transformers import GlmOcrForConditionalGeneration
 
 from glm_ocr_finetune.inputs.processor import save_processor
 from glm_ocr_finetune.model.checkpoint import save_model
+from glm_ocr_finetune.model.draft_layer import DraftLayer
 from glm_ocr_finetune.model.tiny import build_model, build_mtp_tensors, build_processor
 
 
@@ -25,7 +25,7 @@ def draft_tensors(model: GlmOcrForConditionalGeneration, state_file: Path) -> di
         return build_mtp_tensors(model)
     layer = DraftLayer(model.config)
     layer.load_state_dict(torch.load(state_file, weights_only=True)["layer"])
-    return layer.tensors(model)
+    return layer.tensors(model.config, model.get_input_embeddings().weight, model.lm_head.weight)
 
 
 def main() -> None:

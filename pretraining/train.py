@@ -18,7 +18,7 @@ from torch import Tensor, nn
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from batches import LineBatch, stream_batches
-from draft import DraftLayer, draft_loss
+from draft import draft_loss, fresh_layer
 from language import SequenceBuilder, answer_loss, read_lines
 from optim import Optimizers, schedule
 from render import TextStyle
@@ -185,7 +185,7 @@ def train_draft(run: Run, patches: int) -> None:
     model = reader.model
     model.load_state_dict(run.state_of("joint")["model"])
     model.to(torch.bfloat16).float().requires_grad_(False)
-    layer = DraftLayer(model.config)
+    layer = fresh_layer(model.config)
     optimizers = Optimizers([({"layer": layer}, 4e-3, 2e-3)])
     if state := run.resume():
         layer.load_state_dict(state["layer"])
