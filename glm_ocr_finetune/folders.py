@@ -17,6 +17,7 @@ PREDICTIONS_FILE = "predictions.jsonl"
 SCORES_FILE = "scores.json"
 RESULTS_FILE = "readings.jsonl"
 JOURNALS_FOLDER = "journals"
+READING_FILE = "reading.json"
 EVALUATION_FOLDER = "evaluation"
 BASE_READINGS, TUNED_READINGS = "base", "tuned"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from .inputs.prompt import PromptRenderer
 from .model.loading import load_for_reading
 from .readers import load_rows
 from .reading.asking import Asking, how_to_ask
+from .reading.journal import claim
 from .reading.many import Engine, in_this_process, read_into
 from .reading.outputs import write_outputs
 from .reading.results import Answer
@@ -25,6 +27,7 @@ from .reading.servers import Servers, check, options_for
 
 logger = logging.getLogger(__name__)
 
+CHANGE_THE_TEXT = ("min_pixels", "max_pixels", "max_new_tokens", "repetition_penalty", "stop_loops", "level")
 NEED_A_FOLDER = ("server", "dataset_name", "regions", "shard", "retry_failed")
 
 
@@ -56,6 +59,8 @@ def _into_folder(args: InferenceArguments, folder: Path) -> int:
         raise UserError(
             "--speculative True needs a model in this process; a server drafts as it was started, without it"
         )
+    model = args.adapter or args.model
+    claim(folder, {"model": model, **asdict(asking), **{name: getattr(args, name) for name in CHANGE_THE_TEXT}})
     if args.server:
         named = None if Path(args.model).exists() or args.model == DEFAULT_MODEL else args.model
         options = options_for(args.repetition_penalty, asking.prompt_format, args.stop_loops)
@@ -64,7 +69,6 @@ def _into_folder(args: InferenceArguments, folder: Path) -> int:
         engine: Engine = partial(servers.read, prompt=asking.prompt, max_new_tokens=args.max_new_tokens)
     else:
         engine = _own_engine(args, asking)
-    model = args.adapter or args.model
     tally, complete = read_into(folder, scans, engine, args.shard, args.retry_failed, model, asking.prompt)
     if complete:
         regions = Path(args.regions) if args.regions else None

@@ -39,11 +39,10 @@ def with_groups(rows: Dataset, options: ReadOptions) -> Dataset:
     if guessed is None or number >= FEWEST:
         if guessed or options.group_column:
             column = guessed or options.group_column
-            logger.info("rows of one %r stay on one side of the split: %s", column, counted(number, "group"))
+            logger.info("grouped by the column %r: %s", column, counted(number, "group"))
         return rows
     logger.info(
-        "the column %r has %s, and rows of one may stand on both sides of the split; to keep them apart: "
-        "--group_column %s",
+        "not grouped by the column %r, which has only %s; to do so: --group_column %s",
         *(guessed, counted(number, "different value"), guessed),
     )
     return _with_pages(with_column(rows, "group", pa.nulls(len(rows), pa.string())))
@@ -68,7 +67,5 @@ def _with_pages(rows: Dataset) -> Dataset:
     if number < FEWEST or found.null_count or len(found) < 2 * number:
         return rows
     example = names[0].as_py().replace("\\", "/").rpartition("/")[2]
-    logger.info(
-        "lines of one page stay on one side of the split: %s, by names such as %s", counted(number, "page"), example
-    )
+    logger.info("grouped by page: %s, from file names such as %s", counted(number, "page"), example)
     return with_column(rows, "group", found)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ..errors import UserError
+from ..folders import READING_FILE
 
 
 class Journal:
@@ -48,6 +49,12 @@ class Journal:
         self._handle.truncate(whole)
         self._handle.seek(0, os.SEEK_END)
 
+    def skip(self, others: Iterable[Path]) -> None:
+        """Count what other journals hold as done too: a run may have been shared out otherwise before."""
+        for other in others:
+            if other != self.file:
+                self.done |= {name for _, name, is_error in _lines(other) if not is_error}
+
     def append(self, result: dict[str, Any]) -> None:
         """Keep one result: in the file, whole, before this returns."""
         self._handle.write((json.dumps(result, ensure_ascii=False) + "\n").encode())
@@ -60,6 +67,40 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._handle.close()
+
+
+def claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Note in a folder what its readings are made with. Raises UserError where they were made with something else."""
+    file = folder / READING_FILE
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        _write(file, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        return
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; use another --output_dir") from error
+    except ValueError as error:
+        raise UserError(f"{file} cannot be read ({error}); use another --output_dir") from error
+    changed = [
+        f"{name} {before[name]!r}, now {value!r}"
+        for name, value in settings.items()
+        if before.get(name, value) != value
+    ]
+    if changed:
+        raise UserError(
+            f"{folder} holds readings that were made with {'; '.join(changed)}: use another --output_dir, or the same"
+        )
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a small file whole. Raises UserError where the folder cannot be written to."""
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, file)
+    except OSError as error:
+        raise UserError(f"--output_dir {file.parent} cannot be written: {error.strerror}; choose another") from error
 
 
 def merge(journals: Iterable[Path], names: Iterable[str], file: Path) -> tuple[int, list[str]]:

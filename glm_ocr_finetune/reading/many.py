@@ -94,6 +94,7 @@ def read_into(
     journals = folder / JOURNALS_FOLDER
     start, tally = time.monotonic(), Tally()
     with Journal(journals / f"{number}-of-{count}.jsonl", retry_failed) as journal:
+        journal.skip(journals.glob("*.jsonl"))
         total = sum(1 for _ in shard(scans(), part))
         with _progress(total, min(total, len(journal.done))) as progress:
             left = (scan for scan in shard(scans(), part) if scan.id not in journal.done)

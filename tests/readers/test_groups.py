@@ -38,13 +38,13 @@ def test_a_page_column_with_many_values(tmp_path: Path, caplog: pytest.LogCaptur
     names = [f"{index}.png" for index in range(24)]
     folder = write_table(tmp_path / "a", names, Page=[str(index // 2) for index in range(24)])
     assert groups(folder) == [f"Page={index // 2}" for index in range(24)]
-    assert "rows of one 'Page' stay on one side of the split: 12 groups" in caplog.text
+    assert "grouped by the column 'Page': 12 groups" in caplog.text
 
 
 def test_a_column_with_few_values_is_only_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_table(tmp_path / "a", [f"{index}.png" for index in range(8)], book=["ilias", "odyssee"] * 4)
     assert groups(folder) == [None] * 8
-    assert "'book' has 2 different values" in caplog.text
+    assert "not grouped by the column 'book', which has only 2 different values" in caplog.text
     assert groups(folder, group_column="book") == ["book=ilias", "book=odyssee"] * 4
 
 
@@ -52,7 +52,7 @@ def test_names_of_images_tell_their_pages(tmp_path: Path, caplog: pytest.LogCapt
     names = [f"Αἴας_{page:04}_{line}.png" for page in range(10) for line in range(3)]
     found = groups(write_table(tmp_path / "a", names))
     assert [str(group).rpartition("/")[2] for group in found] == [name.rpartition("_")[0] for name in names]
-    assert "10 pages, by names such as Αἴας_0000_0.png" in caplog.text
+    assert "grouped by page: 10 pages, from file names such as Αἴας_0000_0.png" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from glm_ocr_finetune.errors import UserError
-from glm_ocr_finetune.reading.journal import Journal, merge
+from glm_ocr_finetune.reading.journal import Journal, claim, merge
 
 
 def rows(file: Path) -> list[dict[str, str]]:
@@ -62,3 +62,22 @@ def test_another_file_and_another_writer(tmp_path: Path) -> None:
         Journal(tmp_path / "x.jsonl")
     with Journal(tmp_path / "y.jsonl"), pytest.raises(UserError, match="another process is writing"):
         Journal(tmp_path / "y.jsonl")
+
+
+def test_a_folder_holds_the_readings_of_one_model_and_prompt(tmp_path: Path) -> None:
+    claim(tmp_path / "out", {"model": "a", "prompt": "Lies:"})
+    claim(tmp_path / "out", {"model": "a", "prompt": "Lies:"})
+    with pytest.raises(UserError, match="made with prompt 'Lies:', now 'Read:': use another --output_dir"):
+        claim(tmp_path / "out", {"model": "a", "prompt": "Read:"})
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(UserError, match="reading.json cannot be read: Not a directory"):
+        claim(tmp_path / "file", {"model": "a"})
+
+
+def test_what_another_share_has_read_is_not_read_again(tmp_path: Path) -> None:
+    with Journal(tmp_path / "1-of-1.jsonl") as journal:
+        journal.append({"id": "a", "text": "x"})
+        journal.append({"id": "b", "error": "x"})
+    with Journal(tmp_path / "1-of-2.jsonl") as journal:
+        journal.skip(tmp_path.glob("*.jsonl"))
+        assert journal.done == {"a"}
