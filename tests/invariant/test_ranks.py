@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "glm_ocr_finetune" / "assets" / "demo"
 
 
-def losses(output: Path, cache: Path, ranks: int, *flags: str) -> list[float]:
-    """Run finetune.py under torchrun; the losses of its steps."""
+def losses(output: Path, cache: Path, ranks: int, *flags: str, name: str = "loss") -> list[float]:
+    """Run finetune.py under torchrun; the losses of its steps, or another figure that is logged."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
     arguments = {
         "dataset_name": str(DEMO),
@@ -34,14 +34,14 @@ def losses(output: Path, cache: Path, ranks: int, *flags: str) -> list[float]:
         "num_train_epochs": "2",
         "gradient_accumulation_steps": str(2 // ranks),
     }
-    words = [word for name, value in arguments.items() for word in (f"--{name}", value)]
+    words = [word for key, value in arguments.items() for word in (f"--{key}", value)]
     environment = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [*command, str(ROOT / "finetune.py"), *words, *flags], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
     history = json.loads((output / "trainer_state.json").read_text())["log_history"]
-    return [row["loss"] for row in history if "loss" in row]
+    return [row[name] for row in history if name in row]
 
 
 # An even number of batches: of an odd one, two ranks repeat the first, where one process ends with half a step.
@@ -55,6 +55,28 @@ def test_two_ranks_give_the_losses_of_one(tmp_path: Path, flags: tuple[str, ...]
     (collection,) = (tmp_path / "cache-2" / "glm-ocr-finetune" / "vision").iterdir()
     assert len(list(collection.glob("??/*.safetensors"))) == 30  # each image once, whichever rank saw it first
     assert not (tmp_path / "cache-1" / "glm-ocr-finetune" / "vision").exists()  # one process keeps it in memory
+
+
+EVERY_PART = ("--freeze_vision_tower", "False", "--freeze_multi_modal_projector", "False")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (EVERY_PART, "loss"),
+        ((*EVERY_PART, "--use_lora", "True"), "loss"),
+        (("--padding_free", "False"), "loss"),
+        (("--mtp", "train"), "mtp_loss"),
+        (("--mtp", "train", "--use_lora", "True"), "mtp_loss"),
+    ],
+)
+def test_two_ranks_train_whatever_one_trains(tmp_path: Path, flags: tuple[str, ...], name: str) -> None:
+    """No rank waits for a gradient that another has not: DDP does not look for weights without one."""
+    one = losses(tmp_path / "one", tmp_path / "cache-1", 1, *flags, name=name)
+    two = losses(tmp_path / "two", tmp_path / "cache-2", 2, *flags, name=name)
+    assert len(one) >= 8
+    assert two == pytest.approx(one, rel=1e-3)
 
 
 @pytest.mark.slow
