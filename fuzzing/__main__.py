@@ -44,7 +44,10 @@ def main() -> int:
     if args.minimise:
         fuzz(args.target, [*words, "-merge=1", str(kept), str(corpus)])
     elif args.within:
-        fuzz(args.target, [*words, f"-max_total_time={args.within}", "-max_len=4096", "-len_control=0", str(corpus), str(kept)])
+        fuzz(
+            args.target,
+            [*words, f"-max_total_time={args.within}", "-max_len=4096", "-len_control=0", str(corpus), str(kept)],
+        )
     else:
         keep_fuzzing(args.target, corpus, args.faults, args.minutes)
     return 0

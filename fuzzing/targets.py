@@ -156,16 +156,18 @@ def arguments(data: bytes) -> None:
     draw = Drawer(data)
     names = [name for one in train_options() for name in (one.name, *one.also)]
     words: list[str] = []
-    with_file = draw.byte() % 3 == 0
-    if with_file:
-        content = draw.rest() if draw.byte() % 2 else json.dumps({draw.text(names): draw.value(names) for _ in range(4)})
+    content: bytes | str = b""
+    if draw.byte() % 3 == 0:
+        content = (
+            draw.rest() if draw.byte() % 2 else json.dumps({draw.text(names): draw.value(names) for _ in range(4)})
+        )
         words += ["--config", str(workplace() / "run.yaml")]
     for _ in range(draw.byte() % 8):
         flag = draw.text([f"--{name}" for name in names])
         words += [flag] + [draw.text(VALUES) for _ in range(draw.byte() % 3)]
-    with file_of("run.yaml", content.encode() if isinstance(content, str) else content) if with_file else one_line():
-        with one_line():
-            read_train(words, "train")
+    content = content if isinstance(content, bytes) else content.encode()
+    with file_of("run.yaml", content), one_line():
+        read_train(words, "train")
 
 
 VALUES = (
