@@ -68,11 +68,12 @@ def described(sides: Sequence[Side], drawn: Sequence[NDArray[np.int64]]) -> list
     lines = []
     for side, positions in zip(sides, drawn, strict=True):
         different = len(np.unique(positions))
-        repeated = f", each {len(positions) / different:.2g} times" if len(positions) > different else ""
+        times = len(positions) / max(different, 1)
+        repeated = f", each {times:,.{0 if times >= 10 else 1}f} times" if len(positions) > different else ""
         kind = "replay of " if side.data_set.is_replay else ""
         lines.append(
             f"{kind}{side.data_set.name}: {counted(len(positions), 'sample')} to train on, "
-            f"{len(positions) / total:.0%} of all ({different:,} different{repeated})"
+            f"{len(positions) / total:.{0 if 100 * len(positions) >= total else 2}%} of all ({different:,} different{repeated})"
         )
     return lines
 

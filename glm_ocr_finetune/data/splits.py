@@ -298,4 +298,5 @@ def nothing_left(side: Side) -> str:
     reasons = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
     example = f"; the first is {set_aside[0].source} {set_aside[0].detail}".rstrip() if set_aside else ""
     split = side.data_set.args.train_split
-    return f"no sample of {side.data_set.name} (split {split}) can be used: {reasons}{example}"
+    where = f" (split {split})" if split else ""
+    return f"no sample of {side.data_set.name}{where} can be used: {reasons}{example}"
