@@ -352,10 +352,10 @@ class InferenceArguments(PromptArguments, ReaderArguments):
     output_dir: str | None = arg(
         None, "Folder for the results, for as many images as there are: a run that is cut off goes on where it was."
     )
-    output_format: str = arg(
-        "jsonl",
+    output_format: str | None = arg(
+        None,
         "What --output_dir gets beside readings.jsonl: a text for each page, Markdown for each document, or the files of "
-        "--regions with the texts in them.",
+        "--regions with the texts in them. Default: jsonl, nothing else.",
         choices=OUTPUT_FORMATS,
     )
     shard: str | None = arg(

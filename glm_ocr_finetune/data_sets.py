@@ -47,7 +47,9 @@ def data_sets_of(data_args: DataArguments) -> list[DataSet]:
         without = next(one.name for one in sets if one.share is None)
         raise UserError(f"--dataset_name: {without} has no share; give every data set one (NAME:0.7), or none")
     if len(sets) == 1 and sets[0].share is not None:
-        raise UserError(f"--dataset_name: a share of {sets[0].share:g} for {sets[0].name} alone has no effect; leave it out")
+        raise UserError(
+            f"--dataset_name: a share of {sets[0].share:g} for {sets[0].name} alone has no effect; leave it out"
+        )
     return sets
 
 
@@ -63,9 +65,8 @@ def _data_set(entry: Any, data_args: DataArguments) -> DataSet:
         return _of_mapping(entry, data_args)
     name, share = str(entry), None
     found = SHARE.fullmatch(name)
-    if found and not Path(name).exists() and not found["name"].endswith(("http", "https")):
-        if len(found["name"]) > 1:  # not the drive of C:\scans
-            name, share = found["name"], _share(found["share"], name)
+    if found and len(found["name"]) > 1 and not Path(name).exists():  # one letter is a drive: C:scans
+        name, share = found["name"], _share(found["share"], name)
     return DataSet(replace(data_args, dataset_name=name), share)
 
 

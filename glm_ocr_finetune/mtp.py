@@ -24,6 +24,7 @@ from .command_args import MtpArguments
 from .data.splits import load_splits
 from .data.stack import pad, stack_inputs
 from .errors import UserError
+from .folders import check_new_folder, check_writable
 from .inputs.processor import set_pixel_budget
 from .inputs.prompt import IGNORED, PromptRenderer
 from .model.checkpoint import stored_as
@@ -93,8 +94,13 @@ def folder_of(args: MtpArguments) -> Path:
         raise UserError(
             f"--model {args.model} belongs to the package; name an --output_dir for the model with the new layer"
         )
-    if args.output_dir and Path(args.output_dir).exists() and any(Path(args.output_dir).iterdir()):
-        raise UserError(f"--output_dir {args.output_dir} is not empty; name another")
+    if not args.output_dir:
+        check_writable(folder)
+        return folder
+    output = Path(args.output_dir)
+    if output.is_dir() and any(output.iterdir()):
+        raise UserError(f"--output_dir {output} is not empty; name another")
+    check_new_folder(output)
     return folder
 
 
@@ -233,7 +239,5 @@ def write_layer(args: MtpArguments, folder: Path, model: Any, layer: DraftLayer)
         if file.is_file():
             shutil.copy2(file, staging)
     written = replace_mtp_tensors(staging, tensors, model.config)
-    if target.exists():
-        target.rmdir()  # empty, or it was refused
     staging.rename(target)
     return [target / file.name for file in written]
