@@ -65,18 +65,18 @@ def _data_set(entry: Any, data_args: DataArguments) -> DataSet:
         return _of_mapping(entry, data_args)
     name, share = str(entry), None
     found = SHARE.fullmatch(name)
-    if found and len(found["name"]) > 1 and not Path(name).exists():  # one letter is a drive: C:scans
+    if found and not Path(name).exists():
         name, share = found["name"], _share(found["share"], name)
     return DataSet(replace(data_args, dataset_name=name), share)
 
 
 def _of_mapping(entry: Mapping[str, Any], data_args: DataArguments) -> DataSet:
     own = dict(entry)
-    for name in own.keys() - set(OWN):
-        close = difflib.get_close_matches(name, OWN, n=1)
+    for unknown in own.keys() - set(OWN):
+        close = difflib.get_close_matches(str(unknown), OWN, n=1)
         meant = f"did you mean {close[0]}?" if close else f"expected some of: {', '.join(OWN)}"
-        raise UserError(f"--dataset_name: a data set has no argument {name!r}; {meant}")
-    name = own.get("dataset_name")
+        raise UserError(f"--dataset_name: a data set has no argument {unknown!r}; {meant}")
+    name = own["dataset_name"] if own.get("dataset_name") else None
     if not isinstance(name, str):
         raise UserError(f"--dataset_name: an entry without a dataset_name: {own}")
     share = own.pop("share", None)
