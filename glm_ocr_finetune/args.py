@@ -336,6 +336,11 @@ class ReaderArguments:
 class InferenceArguments(PromptArguments, ReaderArguments):
     """Images."""
 
+    task: str | None = arg(
+        None,
+        "Prompt by task, instead of --prompt: those that GLM-OCR was trained with. For JSON, name the fields in --prompt.",
+        choices=tuple(TASK_PROMPTS),
+    )
     image: list[str] = field(
         default_factory=list, metadata={"help": "Image files and folders of images to read (required)."}
     )

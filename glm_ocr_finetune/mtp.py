@@ -62,7 +62,7 @@ def mtp(args: MtpArguments) -> int:
     folder = folder_of(args)
     if not args.dataset_name:
         raise UserError("--dataset_name is required: images like those that will be read")
-    asking = how_to_ask(args.model, None, args.prompt, args.prompt_format)
+    asking = how_to_ask(args.model, None, args.asked_prompt, args.prompt_format)
     model, processor, _ = load_for_reading(args.model, None, args.device_map)
     layer = speculation_for(model, args.model).layer.float().train()
     set_pixel_budget(processor, args.min_pixels, args.max_pixels)
@@ -106,7 +106,7 @@ def folder_of(args: MtpArguments) -> Path:
 
 def states_of_readings(args: MtpArguments, model: Any, renderer: PromptRenderer, prompt: str) -> list[Row]:
     """What the trunk makes of each image and its own reading, in batches, as far as the memory goes."""
-    data_args = DataArguments.of(args, train_split=args.split, prompt=prompt)
+    data_args = DataArguments.of(args, train_split=args.split, prompt=prompt, task=None)
     splits = load_splits(data_args, renderer, None, 0, evaluate=False)
     encoder = VisionEncoder(cache_of_an_earlier_run(model, renderer.processor))
     encoder.cache = encoder.cache or VisionCache("", MemoryStore(SHARE_OF_FREE * psutil.virtual_memory().available))

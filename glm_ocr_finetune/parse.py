@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .args import DataArguments, ModelArguments, TrainingDefaults
-from .argument_checks import check_range, refuse
+from .argument_checks import check_range, refuse, refuse_with_streaming
 from .argument_fields import Range, default_of
 from .errors import UserError
 from .near_misses import suggestion
@@ -300,6 +300,8 @@ def _refuse_clashes(typed: Typed) -> None:
         raise UserError("--prompt and --task exclude each other: --task stands for a prompt; give one of them")
     if "replay_ratio" in values and not values.get("replay_dataset"):
         raise UserError("--replay_ratio needs --replay_dataset")
+    if values.get("streaming"):
+        refuse_with_streaming(typed.of(DataArguments), types.SimpleNamespace(**vars(TrainingDefaults()) | values))
     adapters = [name for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_target") if name in values]
     if adapters and not values.get("use_lora") and not values.get("plan"):
         raise UserError(f"--{adapters[0]} needs --use_lora True")
@@ -328,11 +330,17 @@ def help_text(prog: str, dataclasses: Sequence[type], epilog: str) -> str:
     """The help of a command, made from its dataclasses: a group for each class that declares arguments."""
     parser = argparse.ArgumentParser(prog=prog, epilog=epilog, add_help=False)
     for group_of in [base for declared in dataclasses for base in declared.__mro__ if base is not object]:
-        names = [one for one in fields(group_of) if one.name in group_of.__dict__.get("__annotations__", {})]
+        names = [one for one in fields(group_of) if _home(one.name, dataclasses) is group_of]
         group = parser.add_argument_group((group_of.__doc__ or group_of.__name__).splitlines()[0].rstrip("."))
         for one in names:
             _add_help(group, one)
     return parser.format_help()
+
+
+def _home(name: str, dataclasses: Sequence[type]) -> type | None:
+    """The class that declares an argument, the last one where a class declares it anew."""
+    bases = [base for declared in dataclasses for base in declared.__mro__]
+    return next((base for base in bases if name in base.__dict__.get("__annotations__", {})), None)
 
 
 def _add_help(group: Any, one: Any) -> None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from transformers import set_seed
 
 from .args import DEFAULT_PROMPT_FORMAT, DataArguments, ModelArguments
+from .argument_checks import refuse_with_streaming
 from .data.collate import VLMDataCollator
 from .data.splits import Splits, load_splits
-from .data.streaming import load_streamed, refuse_with_streaming
+from .data.streaming import load_streamed
 from .data.survey import SetAside
 from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS, check_writable
 from .inputs.images import ImageError

@@ -12,9 +12,10 @@ from streamed import BAD, lines, write_parquet, write_shards
 
 from glm_ocr_finetune import TrainingArguments
 from glm_ocr_finetune.args import DataArguments
+from glm_ocr_finetune.argument_checks import refuse_with_streaming
 from glm_ocr_finetune.data import streaming
 from glm_ocr_finetune.data.stream import Reader
-from glm_ocr_finetune.data.streaming import load_streamed, refuse_with_streaming
+from glm_ocr_finetune.data.streaming import load_streamed
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.inputs.processor import PixelBudget
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
