@@ -118,7 +118,7 @@ class PromptArguments:
     task: str | None = arg(
         None,
         "Prompt by task, instead of --prompt: those that GLM-OCR was trained with. 'json' asks for the fields that "
-        "occur in the labels.",
+        "occur in the labels; where there are none, as in infer, it is refused.",
         choices=TASKS,
     )
     prompt_format: str | None = arg(
@@ -336,11 +336,6 @@ class ReaderArguments:
 class InferenceArguments(PromptArguments, ReaderArguments):
     """Images."""
 
-    task: str | None = arg(
-        None,
-        "Prompt by task, instead of --prompt: those that GLM-OCR was trained with. For JSON, name the fields in --prompt.",
-        choices=tuple(TASK_PROMPTS),
-    )
     image: list[str] = field(
         default_factory=list, metadata={"help": "Image files and folders of images to read (required)."}
     )

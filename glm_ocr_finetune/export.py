@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import re
 import shutil
 import sys
 import tempfile
@@ -62,7 +61,6 @@ class Before:
 
 def export(args: ExportArguments) -> int:
     """Export and prove. Returns the exit code: 1 when the files do not read as the model did before."""
-    _check_size(args.max_shard_size)
     output = _free_folder(Path(args.output_dir))
     converter = gguf.find_converter(args.llama_cpp)
     source = find_source(args.model, args.adapter)
@@ -100,12 +98,6 @@ def _removed_on_failure(folder: Path) -> Iterator[None]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _check_size(size: str | None) -> None:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*[KMGT]B", size.strip(), re.IGNORECASE) if size else None
-    if size is not None and not (found and float(found[1]) > 0):
-        raise UserError(f"--max_shard_size {size} is no size of a file; expected for instance 500MB or 2GB")
 
 
 def _free_memory() -> None:

@@ -53,8 +53,9 @@ def _into_folder(args: InferenceArguments, folder: Path) -> int:
         raise UserError("--output_format xml needs --regions: the files that the texts are put into")
     if args.output_format == "xml" and args.level == "page":
         raise UserError("--output_format xml has no place for the text of a page; use --level line or region")
-    asking = how_to_ask(args.model, args.adapter, args.asked_prompt, args.prompt_format)
     scans = _scans(args)
+    next(iter(scans()), None)  # what is not there is told before anything is loaded
+    asking = how_to_ask(args.model, args.adapter, args.asked_prompt, args.prompt_format)
     if args.server and args.speculative:
         raise UserError(
             "--speculative True needs a model in this process; a server drafts as it was started, without it"

@@ -330,17 +330,11 @@ def help_text(prog: str, dataclasses: Sequence[type], epilog: str) -> str:
     """The help of a command, made from its dataclasses: a group for each class that declares arguments."""
     parser = argparse.ArgumentParser(prog=prog, epilog=epilog, add_help=False)
     for group_of in [base for declared in dataclasses for base in declared.__mro__ if base is not object]:
-        names = [one for one in fields(group_of) if _home(one.name, dataclasses) is group_of]
+        names = [one for one in fields(group_of) if one.name in group_of.__dict__.get("__annotations__", {})]
         group = parser.add_argument_group((group_of.__doc__ or group_of.__name__).splitlines()[0].rstrip("."))
         for one in names:
             _add_help(group, one)
     return parser.format_help()
-
-
-def _home(name: str, dataclasses: Sequence[type]) -> type | None:
-    """The class that declares an argument, the last one where a class declares it anew."""
-    bases = [base for declared in dataclasses for base in declared.__mro__]
-    return next((base for base in bases if name in base.__dict__.get("__annotations__", {})), None)
 
 
 def _add_help(group: Any, one: Any) -> None:

@@ -93,6 +93,7 @@ def test_groups_are_kept_apart_where_they_are_asked_for(renderer: PromptRenderer
     hands = {source: f"hand {int(source.split(':')[1]) % 10}" for source in (f"train:{row}" for row in range(40))}
     held = {hands[source] for source in sources(splits.evaluation)}
     assert len(held) == 1
+    assert splits.notes[1] == "held out: 1 group, of which no sample is trained on"
     assert not held & {hands[source] for source in streamed_sources(splits)}
     free = load(renderer, tmp_path, arguments(tmp_path))
     assert len(streamed_sources(free)) == 39 - 4
