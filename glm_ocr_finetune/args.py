@@ -309,7 +309,8 @@ class TrainingDefaults(ScoringArguments):
     bf16: bool | None = arg(None, "bf16 autocast. Default: on GPUs that have bf16.")
     fp16: bool | None = arg(None, "fp16 autocast with loss scaling. Default: on GPUs without bf16.")
     gradient_checkpointing: bool | None = arg(
-        None, "Recompute activations instead of keeping them. Default: on a GPU yes, on a CPU no."
+        None,
+        "Recompute activations instead of keeping them. Default: on a GPU where they would not fit well, on a CPU no.",
     )
 
 

@@ -27,7 +27,7 @@ from .model.adapters import check_adapter_arguments
 from .model.checkpoint import read_sidecar
 from .model.loading import check_model, is_tiny_model, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
-from .planning.lengths import fitting_of
+from .planning.lengths import fitting_of, settle_checkpointing
 from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import SaveOnSignal
@@ -264,6 +264,7 @@ def build_data(
         logger.info("%s", settled)
     if evaluate and splits.evaluation is None:
         training_args.without_evaluation("; ".join(splits.notes))
+    settle_checkpointing(model_args, training_args, splits)
     return splits
 
 
