@@ -118,7 +118,7 @@ class PromptArguments:
     task: str | None = arg(
         None,
         "Prompt by task, instead of --prompt: those that GLM-OCR was trained with. 'json' asks for the fields that "
-        "occur in the labels.",
+        "occur in the labels; where there are none, as in infer, it is refused.",
         choices=TASKS,
     )
     prompt_format: str | None = arg(
@@ -353,10 +353,10 @@ class InferenceArguments(PromptArguments, ReaderArguments):
     output_dir: str | None = arg(
         None, "Folder for the results, for as many images as there are: a run that is cut off goes on where it was."
     )
-    output_format: str = arg(
-        "jsonl",
+    output_format: str | None = arg(
+        None,
         "What --output_dir gets beside readings.jsonl: a text for each page, Markdown for each document, or the files of "
-        "--regions with the texts in them.",
+        "--regions with the texts in them. Default: jsonl, nothing else.",
         choices=OUTPUT_FORMATS,
     )
     shard: str | None = arg(
