@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 from .args import InferenceArguments
 from .command_args import DemoArguments, EvaluateArguments, ExportArguments, MtpArguments, ReportArguments
 from .errors import UserError
+from .messages import quiet_others, speak
 from .ranks import have_joined, is_main_process
 
 PROGRAM = "glm-ocr-finetune"
@@ -148,7 +147,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         sys.stdout.write(version(PROGRAM) + "\n")
         return 0
     name, *rest = argv
-    _quiet_down()
+    quiet_others()
+    speak()
     try:
         if name not in COMMANDS:
             close = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -170,21 +170,3 @@ def _tell(error: UserError) -> None:
         sys.stderr.write(f"error: {error}\n")
     elif "torch" in sys.modules and have_joined():
         sys.stderr.write(f"error on rank {os.environ['RANK']}: {error}\n")
-
-
-def _quiet_down() -> None:
-    """Our own messages as plain lines on standard error, of the main process; no chatter from other libraries."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    # peft asks transformers by an old name, which is not the user's to mend
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it tells of faster kernels to be had
-    if not is_main_process():
-        warnings.simplefilter("ignore")
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    ours = logging.getLogger("glm_ocr_finetune")
-    ours.handlers[:] = [handler]
-    ours.setLevel(logging.INFO if is_main_process() else logging.ERROR)
-    ours.propagate = False

@@ -32,6 +32,7 @@ LAYERS = (
     {"sft_arguments", "near_misses", "data_sets", "command_args"},
     {"args"},
     {"argument_fields"},
+    {"messages", "progress"},
     {"charts", "folders", "network", "ranks"},
     {"errors"},
 )
