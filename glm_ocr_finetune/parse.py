@@ -354,13 +354,13 @@ def _metavar(one: Any, choices: Sequence[str]) -> str:
 
 
 def show_settings(arguments: Sequence[Any], given: Given, origins: Mapping[str, str], everything: bool = False) -> None:
-    """Print ``name = value (origin)``: what was given or settled, and the plain defaults too when asked."""
+    """Print ``name = value (origin)``: what was given, then what was settled, and the plain defaults too when asked."""
     declared = {one.name for cls in TRAIN for one in fields(cls)}
-    for instance in arguments:
-        for one in fields(instance):
-            origin = given.origin(one.name) or origins.get(one.name)
-            if origin or (everything and one.name in declared):
-                logger.info("%s = %s (%s)", one.name, _shown(getattr(instance, one.name)), origin or "default")
+    every = [(one.name, getattr(instance, one.name)) for instance in arguments for one in fields(instance)]
+    for name, value in sorted(every, key=lambda one: 0 if given.origin(one[0]) else 1 if one[0] in origins else 2):
+        origin = given.origin(name) or origins.get(name)
+        if origin or (everything and name in declared):
+            logger.info("%s = %s (%s)", name, _shown(value), origin or "default")
 
 
 def _shown(value: Any) -> str:

@@ -74,7 +74,7 @@ def train(
         Interrupted: a signal came; a checkpoint was saved.
     """
     resolve(model_args, data_args, training_args)
-    heading("Settings")
+    logger.info("Settings")
     show_settings((model_args, data_args, training_args), given, training_args.origins, data_args.dry_run)
     if data_args.plan:
         plan(model_args, data_args, training_args, given)
