@@ -13,7 +13,7 @@ PACKAGE = Path(glm_ocr_finetune.__file__).parent
 LAYERS = (
     {"__init__", "__main__"},
     {"cli"},
-    {"demo"},
+    {"demo", "doctor", "tuned"},
     {"train", "evaluate", "infer", "export", "mtp"},
     {"planning"},
     {"exporting"},
