@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -26,7 +26,7 @@ MOST_TOKENS = InferenceArguments().max_new_tokens
 HEADLINES = {"CER": "corpus_cer", "WER": "corpus_wer"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TunedScores:
     """Base beside tuned on the samples that were held out, as ``summary.json`` has it.
 
@@ -59,6 +59,8 @@ class TunedScores:
         lines = [self._line(title, metric) for title, metric in HEADLINES.items()]
         return "\n".join([*lines, f"{self.text.split(':')[0]} ({self.count} samples)"])
 
+    __repr__ = __str__  # what a notebook shows
+
     def _line(self, title: str, metric: str) -> str:
         line = f"{title} {_percent(self.tuned[metric])} (base {_percent(self.base[metric])}"
         if interval := self.intervals[metric]:
@@ -81,7 +83,7 @@ class Tuned:
     """
 
     path: str
-    scores: TunedScores | None = None
+    scores: TunedScores | None = field(default=None, repr=False)
     adapter: str | None = None
 
     @overload
