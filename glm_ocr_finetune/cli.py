@@ -11,7 +11,14 @@ from dataclasses import fields
 from typing import Any
 
 from .args import InferenceArguments
-from .command_args import DemoArguments, EvaluateArguments, ExportArguments, MtpArguments, ReportArguments
+from .command_args import (
+    DemoArguments,
+    DoctorArguments,
+    EvaluateArguments,
+    ExportArguments,
+    MtpArguments,
+    ReportArguments,
+)
 from .errors import UserError
 from .messages import quiet_others, speak
 from .ranks import have_joined, is_main_process
@@ -95,6 +102,7 @@ LIGHT: dict[str, type] = {
     "report": ReportArguments,
     "mtp": MtpArguments,
     "demo": DemoArguments,
+    "doctor": DoctorArguments,
 }
 
 COMMANDS: dict[str, tuple[Command, str]] = {
@@ -122,6 +130,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "demo": (
         _light(LIGHT["demo"], "demo.demo", "Takes a few minutes on two cores, without a network."),
         "fine-tune the tiny model on handwriting it cannot read, and show the difference",
+    ),
+    "doctor": (
+        _light(LIGHT["doctor"], "doctor.doctor", "Exit code 1 when something that is needed is broken."),
+        "look at the installation, say what is broken and what mends it; for bug reports",
     ),
 }
 
