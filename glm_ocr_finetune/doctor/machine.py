@@ -43,7 +43,7 @@ def judged(
         return [Finding("GPU", f"there is an NVIDIA driver, but torch sees no GPU ({built})", "BROKEN", mend)]
     if other:
         return [Finding("GPU", f"{other}; {built}")]
-    return [Finding("GPU", f"none: trains and reads in fp32 on the CPU, {threads} threads; {built}")]
+    return [Finding("GPU", f"none: trains and reads in fp32 on the CPU, threads: {threads}; {built}")]
 
 
 def _described(one: dict[str, Any]) -> str:

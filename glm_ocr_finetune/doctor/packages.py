@@ -76,7 +76,7 @@ def needed() -> list[Finding]:
     findings = [version_of(one) for one in needs.always]
     main = [one for one in findings if one.state != "ok" or one.what in TRIED]
     rest = len(findings) - len(main)
-    return [*main, Finding("other packages", f"{rest} of {len(findings)}, as needed")] if rest else main
+    return [*main, Finding("other packages", f"{rest} more, all as needed")] if rest else main
 
 
 def extras() -> list[Finding]:
