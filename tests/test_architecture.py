@@ -13,7 +13,8 @@ PACKAGE = Path(glm_ocr_finetune.__file__).parent
 LAYERS = (
     {"__init__", "__main__"},
     {"cli"},
-    {"demo", "doctor", "tuned"},
+    {"doctor"},
+    {"demo", "tuned"},
     {"train", "evaluate", "infer", "export", "mtp"},
     {"planning"},
     {"exporting"},

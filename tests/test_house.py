@@ -24,7 +24,6 @@ WITHOUT_A_FILE = {
     "argument_fields": "with the arguments that are made of it: test_args.py",
     "reading/results": "a record and the line of it: reading/test_many.py",
     "data/sides": "what splits are made of: data/test_splits.py, data/test_mixture.py",
-    "doctor/trial": "a program, run for real by doctor/test_doctor.py; judged in doctor/test_trying.py",
     "demo": "takes a minute: its recipe is a user's of train and report (integration/test_commands.py)",
     "errors": "one class without code, and one line",
     "evaluate": "a workflow: integration/test_judged_runs.py",

@@ -11,7 +11,7 @@ from ..messages import heading
 from .findings import Finding, faults, table
 from .machine import disk_and_memory, folders, graphics, hub
 from .packages import extras, itself, needed
-from .trying import trial
+from .trying import tried
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def doctor(args: DoctorArguments) -> int:
     """
     logger.info("this takes up to a minute: the tiny model is trained for a step and read with")
     findings = [*itself(), *needed(), *graphics(), *disk_and_memory(), *folders(), *hub(), *extras()]
-    findings += trial(findings)
+    findings += tried(findings)
     day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     sys.stdout.write(f"### {TITLE}, {day}\n\n{table(findings)}\n")
     return tell_faults(findings)

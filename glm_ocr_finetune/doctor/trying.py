@@ -15,7 +15,7 @@ ISSUES = "https://github.com/Reach2N/glm-ocr-finetune/issues"
 ATTENTION = {True: "samples need no padding", False: "each sample on its own"}
 
 
-def trial(before: Iterable[Finding]) -> list[Finding]:
+def tried(before: Iterable[Finding]) -> list[Finding]:
     """One step and one reading with the tiny model; where it fails, also the packages that cannot be imported.
 
     Args:
@@ -24,10 +24,10 @@ def trial(before: Iterable[Finding]) -> list[Finding]:
     outcome = run_module("doctor.trial")
     if outcome.answer is not None:
         return judged(**outcome.answer)
-    known = faults(before)
-    culprits = broken_imports(skipped={one.what for one in known})
-    why = "mend what stands above, then run this again" if known or culprits else f"report it: {ISSUES}"
-    return [*culprits, Finding("one step and one reading", f"failed: {outcome.why}", "BROKEN", why)]
+    known, why = faults(before), outcome.why.rpartition("UserError: ")
+    culprits = [] if why[1] else broken_imports(skipped={one.what for one in known})
+    mend = "mend what stands above, then run this again" if known or culprits else f"report it: {ISSUES}"
+    return [*culprits, Finding("one step and one reading", f"failed: {why[2]}", "BROKEN", mend)]
 
 
 def judged(training_s: float, reading_s: float, read: list[str], variable_length: bool) -> list[Finding]:

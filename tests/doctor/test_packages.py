@@ -15,7 +15,7 @@ from glm_ocr_finetune.doctor.packages import TRIED, WITHOUT, extras, itself, nee
 
 def lay_down(folder: Path, name: str, version: str) -> None:
     """A distribution as pip leaves it, without anything in it."""
-    info = folder / f"{name}-{version}.dist-info"
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
 

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from glm_ocr_finetune.doctor import trial, trying
+import glm_ocr_finetune
+from glm_ocr_finetune.doctor import trying
 from glm_ocr_finetune.doctor.findings import Finding
+from glm_ocr_finetune.doctor.trial import WORDS
 from glm_ocr_finetune.doctor.trying import judged
 
 
 def test_what_is_read_is_judged() -> None:
-    assert trying.WORDS == trial.WORDS
-    attention, good = judged(1.5, 0.5, list(trial.WORDS), False)
+    assert trying.WORDS == WORDS
+    attention, good = judged(1.5, 0.5, list(WORDS), False)
     assert (attention.found, good.state) == ("each sample on its own", "ok")
     assert good.found == "tiny model trained for a step in 1.5 s, four words read in 0.5 s"
     _, bad = judged(1.5, 0.5, ["amber", "birch", "", "x"], True)
@@ -29,9 +31,9 @@ def test_an_old_transformers_fails_in_the_trial_and_is_not_told_twice(
     (tmp_path / "transformers" / "__init__.py").write_text("__version__ = '4.57.0'\n", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr("glm_ocr_finetune.doctor.fresh.CLONE", tmp_path)
-    (tmp_path / "glm_ocr_finetune").symlink_to(Path(trial.__file__).parents[1])
+    (tmp_path / "glm_ocr_finetune").symlink_to(Path(glm_ocr_finetune.__file__).parent)
     known = Finding("transformers", "4.57.0", "BROKEN", "pip install -U transformers")
-    (failed,) = trying.trial([known])
+    (failed,) = trying.tried([known])
     assert failed.state == "BROKEN"
     assert "transformers" in failed.found
     assert failed.mend == "mend what stands above, then run this again"
