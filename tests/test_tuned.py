@@ -14,7 +14,7 @@ from drawing import draw_line
 from PIL import Image
 
 import glm_ocr_finetune
-from glm_ocr_finetune import Tuned, finetune, load
+from glm_ocr_finetune import Tuned, TunedScores, finetune, load
 from glm_ocr_finetune.errors import UserError
 
 CLONE = Path(__file__).parents[1]
@@ -148,3 +148,33 @@ def test_importing_it_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=CLONE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+PAGE = (CLONE / "docs" / "python.md").read_text(encoding="utf-8")
+
+
+def test_the_programs_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lines").mkdir()
+    for name in ("lines/1.png", "lines/2.png", "line.png", "page-1.png", "page-2.png"):
+        draw_line(f"amber {len(name)}").save(tmp_path / name)
+    first, second, parts = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert "create_trainer" in parts  # the same as in the README, where it is run
+    changed = first.replace("zai-org/GLM-OCR", "tiny").replace(
+        'output_dir="run"', 'output_dir="run", max_steps=1, report_to="none", eval_split_size=0.5'
+    )
+    found: dict[str, Any] = {}
+    exec(changed + second, found)
+    assert found["tuned"].scores.count == 1
+    assert [len(text) > 0 for text in found["texts"]] == [True, True]
+
+
+def test_what_the_tables_of_the_page_name_is_there() -> None:
+    for kind, names in ((Tuned, ("read", "scores", "path")), (TunedScores, ("cer", "wer", "base", "tuned"))):
+        known = {*kind.__dataclass_fields__, *vars(kind)}
+        assert set(names) <= known
+    sections = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
+    for kind in (Tuned, TunedScores):
+        rows = re.findall(r"^\| (`.*?) \|", sections[kind.__name__], re.MULTILINE)
+        for name in re.findall(r"`(\w+)", " ".join(rows)):
+            assert name in {*kind.__dataclass_fields__, *vars(kind)}, name
