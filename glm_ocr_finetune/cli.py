@@ -62,7 +62,7 @@ def _light(declared: type, workflow: str, epilog: str) -> Command:
 
         module, function = workflow.split(".")
         if _asks_help(argv):
-            sys.stdout.write(help_text(prog, (declared,), f"{epilog} {CONFIG}"))
+            sys.stdout.write(help_text(prog, (declared,), f"{epilog} {CONFIG}" if fields(declared) else epilog))
             return 0
         args: object = parse_light(argv, declared, prog, _arguments_of_others(module))
         _check_data_sets(vars(args), ("dataset_name",))
