@@ -112,7 +112,10 @@ def prompt(sheet: Sheet) -> tuple[str, int]:
         else:
             sheet.text(x + 8, y + 22, "the model goes on from here", 13, soft=True)
     sheet.text(848, 84, "loss on these tokens only: answer and stop", 13, "end", soft=True)
-    return "The prompt of a training sample and of a request are the same tokens; the answer and the stop are trained", 160
+    return (
+        "The prompt of a training sample and of a request are the same tokens; the answer and the stop are trained",
+        160,
+    )
 
 
 def cache(sheet: Sheet) -> tuple[str, int]:
@@ -151,10 +154,10 @@ def packing(sheet: Sheet) -> tuple[str, int]:
 def mtp(sheet: Sheet) -> tuple[str, int]:
     """How the multi-token-prediction layer drafts and the model checks."""
     sheet.box(10, 30, 190, "language model", "trained", 44)
-    sheet.box(270, 30, 150, "next token: \"Mar\"")
+    sheet.box(270, 30, 150, 'next token: "Mar"')
     sheet.box(270, 100, 150, "state of the model")
     sheet.box(490, 66, 150, "MTP layer", "frozen", 44)
-    sheet.box(700, 71, 150, "draft: \"ch\"")
+    sheet.box(700, 71, 150, 'draft: "ch"')
     sheet.arrow((200, 47), (269, 47))
     sheet.arrow((105, 74), (105, 117), (269, 117))
     sheet.arrow((420, 47), (455, 47), (455, 80), (489, 80))

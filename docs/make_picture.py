@@ -1,4 +1,4 @@
-"""Writes the README's picture from the output folder of a real demo: ``python docs/make_picture.py demo-output``.
+"""Writes the README's picture from the output folder of a real demo: ``python docs/make_picture.py demo-run``.
 
 On the left three held-out lines with what base and tuned model read in them, what is wrong in red; on the right the
 report of the run. A headless Chromium draws it twice, for light and for dark pages.
@@ -70,7 +70,13 @@ def draw(browser: str, folder: Path, scheme: str, lines: str, report: str) -> No
     page = folder / f"{scheme}.html"
     frame = 1000
     filled = PAGE.format(
-        colours=COLOURS[scheme], width=SIZE[0], height=SIZE[1], frame=frame, scale=630 / frame, lines=lines, scheme=scheme
+        colours=COLOURS[scheme],
+        width=SIZE[0],
+        height=SIZE[1],
+        frame=frame,
+        scale=630 / frame,
+        lines=lines,
+        scheme=scheme,
     )
     page.write_text(filled, encoding="utf-8")
     target = FOLDER / f"picture-{scheme}.png"
