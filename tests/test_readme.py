@@ -221,10 +221,20 @@ def test_commands_that_are_not_run_name_what_is_there() -> None:
             ), file
 
 
-def test_its_python_runs(desk: dict[str, str], run: Run) -> None:
+def test_its_python_runs(desk: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("1.png", "2.png", "line.png"):
+        draw_line("amber").save(name)
+    (program,) = blocks("python")
+    short = 'output_dir="run", model="tiny", max_steps=1, eval_strategy="no", report_to="none", disable_tqdm=True'
+    exec(program.replace('output_dir="run"', short), {})
+    assert capsys.readouterr().out.startswith("None\n")  # nothing was held out
+    assert Path("run/model.safetensors").is_file()
+
+
+def test_the_parts_for_a_loop_of_ones_own_run(desk: dict[str, str]) -> None:
     from glm_ocr_finetune.readers import load_rows
 
-    (program,) = blocks("python")
+    program = blocks("python", DOCS["python.md"])[-1]
     rows: Any = load_rows("lines", split="train")
     exec(
         program.replace('output_dir="out"', 'output_dir="out", max_steps=1, report_to="none", disable_tqdm=True'),
