@@ -19,21 +19,22 @@ from rapidfuzz.distance import Levenshtein
 from glm_ocr_finetune.folders import BASE_READINGS, TUNED_READINGS, readings_file
 from glm_ocr_finetune.metrics import SampleScore, read_predictions, score
 
-FOLDER = Path(__file__).parent / "images"
+CLONE = Path(__file__).resolve().parents[1]
+FOLDER = CLONE / "docs" / "images"
 SIZE = (1200, 560)  # in CSS pixels; the files have twice as many
 SHOWN = 3
 COLOURS = {
-    "light": "--page:#fff; --ink:#1f2933; --soft:#52606d; --line:#d3dae0; --wrong:#b42318; --right:#146c43; --paper:#fff",
-    "dark": "--page:#0d1117; --ink:#e6edf3; --soft:#9aa7b3; --line:#3d4750; --wrong:#ff8a7a; --right:#6fdca4; --paper:#e9e6df",
+    "light": "--page:#fff; --ink:#1f2933; --soft:#52606d; --line:#d3dae0; --wrong:#b42318; --right:#146c43;",
+    "dark": "--page:#0d1117; --ink:#e6edf3; --soft:#9aa7b3; --line:#3d4750; --wrong:#ff8a7a; --right:#6fdca4;",
 }
 PAGE = """<!DOCTYPE html><meta charset="utf-8"><style>
 :root {{ {colours} }}
 body {{ margin: 0; width: {width}px; height: {height}px; background: var(--page); color: var(--ink); overflow: hidden;
   font: 19px/1.35 system-ui, sans-serif; }}
 main {{ position: absolute; inset: 14px auto 14px 14px; width: 520px; display: flex; flex-direction: column; gap: 12px; }}
-section {{ border: 1px solid var(--line); border-radius: 10px; padding: 13px 16px; flex: 1; }}
-img {{ display: block; height: 58px; max-width: 100%; object-fit: contain; background: var(--paper); border-radius: 5px;
-  mix-blend-mode: normal; margin-bottom: 10px; }}
+section {{ border: 1px solid var(--line); border-radius: 10px; padding: 0 16px; flex: 1; display: flex; flex-direction: column;
+  justify-content: center; align-items: flex-start; }}
+img {{ display: block; max-height: 58px; max-width: 100%; border-radius: 5px; margin-bottom: 12px; }}
 p {{ margin: 0 0 5px; display: grid; grid-template-columns: 66px 1fr; align-items: baseline; white-space: nowrap; }}
 b {{ font-weight: 500; color: var(--soft); font-size: 17px; }}
 code {{ font: 21px/1.3 ui-monospace, "DejaVu Sans Mono", monospace; color: var(--right); }}
@@ -68,7 +69,7 @@ def draw(browser: str, folder: Path, scheme: str, lines: str, report: str) -> No
         report.replace("<html ", f'<html data-scheme="{scheme}" ', 1), encoding="utf-8"
     )
     page = folder / f"{scheme}.html"
-    frame = 1000
+    frame = 800
     filled = PAGE.format(
         colours=COLOURS[scheme],
         width=SIZE[0],
@@ -94,7 +95,7 @@ def main(run: Path) -> None:
         score(read_predictions(readings_file(run, name)).readings).samples for name in (BASE_READINGS, TUNED_READINGS)
     )
     lines = "".join(line(*pair) for pair in list(zip(before, after, strict=True))[:SHOWN])
-    report = (run / "report.html").read_text(encoding="utf-8")
+    report = (run / "report.html").read_text(encoding="utf-8").replace(f"{CLONE}/", "")
     with tempfile.TemporaryDirectory() as folder:
         for scheme in COLOURS:
             draw(browser, Path(folder), scheme, lines, report)
