@@ -96,6 +96,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     for name in ("p", "q"):
         draw_page(tmp_path / "pages" / f"{name}.png", (300 + len(WORDS), 200) if name == "q" else (300, 200))
         (tmp_path / "pages" / f"{name}.xml").write_text(page_xml(image=f"{name}.png"), encoding="utf-8")
+    draw_page(tmp_path / "layout" / "p.png", (300, 200))
+    (tmp_path / "layout" / "p.xml").write_text(page_xml(image="p.png"), encoding="utf-8")
     write_parquet(tmp_path / "shards", 36)
     shutil.make_archive(str(tmp_path / "export"), "zip", tmp_path / "pages")
     monkeypatch.chdir(tmp_path)
@@ -107,7 +109,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "TABLES:0.3": "lines/train.jsonl:0.3",
         "SCANS": "lines/images",
         "IMAGES": "lines/images",
-        "PAGE_XML_FOLDER": "pages",
+        "PAGE_XML_FOLDER": "layout",
         "IMAGE_OR_FOLDER": "lines/images",
         "MODEL": "./glm-ocr-finetuned",
         "zai-org/GLM-OCR": "tiny",
