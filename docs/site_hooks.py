@@ -21,7 +21,7 @@ def on_page_markdown(markdown: str, config: Any, **_: Any) -> str:
 
     def absolute(match: re.Match[str]) -> str:
         kind = "tree" if (CLONE / match[1]).resolve(strict=True).is_dir() else "blob"
-        return f"]({config.repo_url}/{kind}/main/{match[1]}"
+        return f"]({config.extra['repository']}/{kind}/main/{match[1]}"
 
     return LINK.sub(absolute, markdown)
 
