@@ -147,10 +147,16 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             setattr(self, old, given.get(new, getattr(self, old)))
         if self.gradient_checkpointing is None:
             on_gpu = torch.cuda.is_available() and not self.use_cpu
-            self.settle("gradient_checkpointing", on_gpu, "saves GPU memory" if on_gpu else "not needed on a CPU")
+            self.settle_checkpointing(on_gpu, "saves GPU memory" if on_gpu else "not needed on a CPU")
         if hasattr(self, "activation_checkpointing"):
             self.activation_checkpointing = self.gradient_checkpointing
             self.activation_checkpointing_kwargs = self.gradient_checkpointing_kwargs
+
+    def settle_checkpointing(self, value: bool, why: str) -> None:
+        """Give both of its names a value that the user did not give."""
+        self.settle("gradient_checkpointing", value, why)
+        if hasattr(self, "activation_checkpointing"):
+            self.activation_checkpointing = value
 
     def _settle_warmup(self) -> None:
         if self.warmup_steps and self.warmup_ratio is not None:

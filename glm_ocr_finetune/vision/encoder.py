@@ -13,6 +13,7 @@ from ..inputs.geometry import PATCHES_PER_TOKEN
 from .cache import SHARE_OF_FREE, DiskStore, VisionCache, cache_home, fingerprint
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from transformers import Glm46VProcessor
 
@@ -30,6 +31,16 @@ def without_adapters(model: Any) -> Any:
 def backbone_of(model: Any) -> Any:
     """The ``GlmOcrModel`` inside a model with or without adapters: ``visual`` and ``language_model`` are its parts."""
     return without_adapters(model).model
+
+
+def bring_back(model: Any, device: torch.device) -> None:
+    """Put a tower that has left the GPU back beside the language model, before something is generated.
+
+    ``generate`` moves its inputs to the device of a model's first weight, and that is the tower's.
+    """
+    visual = backbone_of(model).visual
+    if visual.device != device:
+        visual.to(device)
 
 
 @dataclass
