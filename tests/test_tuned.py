@@ -161,7 +161,7 @@ def test_the_programs_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
     first, second, parts = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert "create_trainer" in parts  # test_readme.py runs it
     changed = first.replace("zai-org/GLM-OCR", "tiny").replace(
-        'output_dir="run"', 'output_dir="run", max_steps=1, report_to="none", eval_split_size=0.5'
+        'output_dir="run"', 'output_dir="run", max_steps=1, report_to="none", evaluation=samples[:1]'
     )
     found: dict[str, Any] = {}
     exec(changed + second, found)
