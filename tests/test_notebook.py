@@ -59,7 +59,7 @@ def test_its_outputs_are_those_of_one_run_in_order() -> None:
     assert "tiny, on the CPU" in said[1]
     assert "reads better than the base" in said[5]
     assert "vllm serve" in said[-1]
-    assert "/root/" not in "".join(said)
+    assert not re.search(r"/(root|home|tmp|work)/", "".join(said))
 
 
 def test_its_cells_are_short() -> None:
