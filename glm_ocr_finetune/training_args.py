@@ -117,6 +117,8 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
 
     def _settle_device(self) -> None:
         cuda = torch.cuda.is_available() and not self.use_cpu
+        if str(self.fsdp).lower() in ("true", "false"):  # transformers would take the word for an old option
+            self.fsdp = str(self.fsdp).lower() == "true"
         if not torch.accelerator.is_available():
             # without it the ranks of torchrun do not join on a CPU, and each trains on everything
             self.settle("use_cpu", True, "there is no accelerator")
@@ -259,11 +261,6 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             logger.warning("wandb has no login: it records offline; `wandb login`, then `wandb sync`, sends the run")
 
     def _refuse_contradictions(self) -> None:
-        if self.mtp == "train" and (self.fsdp or self.deepspeed):
-            raise UserError(
-                "--mtp train works without --fsdp and --deepspeed only; leave it out, and run `glm-ocr-finetune mtp` "
-                "on the finished model"
-            )
         if self.fp16 and self.bf16:
             raise UserError("--fp16 True and --bf16 True exclude each other; give one of them")
         if self.fp16 and not (torch.accelerator.is_available() and not self.use_cpu):

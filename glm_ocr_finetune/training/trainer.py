@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from .forward import replace_forward
 from .judge import Judge, logged_metrics
 from .loaders import EachOnce, Samples, in_order, load_batches, numbers_of_step
 from .model_card import write_card
+from .processes import share_weights
 from .run_record import RunRecord
 from .stream_loader import StreamLoader
 from .trainer_parts import callbacks_for, without_trls_own
@@ -104,7 +106,8 @@ class GlmOcrTrainer(DraftingTrainer):
             callbacks=[*callbacks_for(args, encoder, self.stream), self.divergence],
         )
         keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
-        replace_forward(without_adapters(self.model), encoder, padding_free, drafts.watch if drafts else None)
+        in_steps = replace(encoder, together=True) if share_weights(args) else encoder
+        replace_forward(without_adapters(self.model), in_steps, padding_free, drafts.watch if drafts else None)
         # Count label tokens over accumulation and ranks. transformers asks the model's class, which says no because
         # its own forward takes no count; TRL's compute_loss, which is what runs here, does.
         self.model_accepts_loss_kwargs = True
@@ -207,7 +210,8 @@ class GlmOcrTrainer(DraftingTrainer):
         metrics: dict[str, float] = super().evaluate(*args, **kwargs)
         self.divergence.see_evaluation(metrics.get(f"{prefix}_loss", 0.0), self.state.global_step, self.control)
         if self.judge and not self.divergence.verdict:
-            scores = self.judge.read(self.accelerator.unwrap_model(self.model), f"step-{self.state.global_step}")
+            with self.whole_model() as model:
+                scores = self.judge.read(model, f"step-{self.state.global_step}")
             read = logged_metrics(scores, prefix)
             self.log(dict(read))
             metrics |= read
