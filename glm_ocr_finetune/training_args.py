@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         # Labels are cut by nobody here: --max_length is kept by the pixel budget and by setting samples aside.
         self.remove_unused_columns = False
         with one_line(given):
+            self._meet_others()
             super().__post_init__()
         self._check_optimizer()
         self._check_schedule()
@@ -130,6 +132,13 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             share = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
             workers, why = (min(4, share - 1), "images are read ahead") if cuda else (0, "a CPU has no core to spare")
             self.settle("dataloader_num_workers", max(workers, 0), why)
+
+    def _meet_others(self) -> None:
+        """Join the ranks of torchrun on a CPU, where transformers would leave ``--ddp_timeout`` out."""
+        distributed = torch.distributed
+        if self.use_cpu and "RANK" in os.environ and "MASTER_ADDR" in os.environ and not distributed.is_initialized():
+            timeout = timedelta(seconds=self.ddp_timeout)
+            distributed.init_process_group(self.ddp_backend or "gloo", timeout=timeout)
 
     def _settle_checkpointing(self, given: Mapping[str, Any]) -> None:
         """One value under both of its names: transformers calls it activation_checkpointing from 5.20 on."""
