@@ -104,3 +104,28 @@ def test_a_tower_that_is_trained_gets_its_gradient(model: Any) -> None:
     sum(one.sum() for one in VisionEncoder(frozen=False).features(model.model, batch_of(model))).backward()
     assert model.model.visual.patch_embed.proj.weight.grad is not None
     model.zero_grad()
+
+
+@pytest.mark.parametrize(("frozen", "most"), [(True, 3), (False, 1)])
+def test_ranks_that_share_weights_run_the_tower_equally_often(
+    model: Any, monkeypatch: pytest.MonkeyPatch, frozen: bool, most: int
+) -> None:
+    """Another rank has images for as many runs as ``most``; one with fewer runs it on nothing, one with all cached too."""
+    calls: list[int] = []
+    tower = model.model.get_image_features
+
+    def counted(patches: torch.Tensor, grids: torch.Tensor, **options: Any) -> Any:
+        calls.append(len(grids))
+        return tower(patches, grids, **options)
+
+    monkeypatch.setattr(model.model, "get_image_features", counted)
+    monkeypatch.setattr(encoding, "PATCHES_AT_A_TIME", 1)
+    monkeypatch.setattr(encoding, "greatest", lambda *values: [max(most, *values)])
+    cache = VisionCache("name", MemoryStore(1 << 20)) if frozen else None
+    encoder = VisionEncoder(cache, frozen, together=True)
+    expected = VisionEncoder().features(model.model, batch_of(model))
+    calls.clear()
+    for _ in range(2):
+        found = encoder.features(model.model, batch_of(model, cache))
+        assert [len(one) for one in found] == [len(one) for one in expected]
+    assert calls == ([1] * 6 if frozen else [3] * 2)
