@@ -270,6 +270,13 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             logger.warning("wandb has no login: it records offline; `wandb login`, then `wandb sync`, sends the run")
 
     def _refuse_contradictions(self) -> None:
+        of_accelerate = (os.environ.get(f"ACCELERATE_USE_{name}", "") for name in ("FSDP", "DEEPSPEED"))
+        shares = self.fsdp or self.deepspeed or any(value.lower() in ("1", "true") for value in of_accelerate)
+        if self.mtp == "train" and shares:
+            raise UserError(
+                "--mtp train works without FSDP and DeepSpeed only; leave it out, and run `glm-ocr-finetune mtp` on the "
+                "finished model"
+            )
         if self.fp16 and self.bf16:
             raise UserError("--fp16 True and --bf16 True exclude each other; give one of them")
         if self.fp16 and not (torch.accelerator.is_available() and not self.use_cpu):

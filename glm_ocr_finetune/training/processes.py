@@ -39,11 +39,6 @@ def settle_sharding(training_args: TrainingArguments) -> None:
         UserError: something is asked for that does not work with them.
     """
     sharding = sharding_of(training_args)
-    if sharding and training_args.mtp == "train":
-        raise UserError(
-            "--mtp train works without FSDP and DeepSpeed only; leave it out, and run `glm-ocr-finetune mtp` on the "
-            "finished model"
-        )
     if sharding == "FSDP":
         _settle_fsdp(training_args)
     elif sharding:

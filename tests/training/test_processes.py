@@ -69,8 +69,6 @@ def test_fsdp_loads_and_saves_whole_models(fsdp: None) -> None:
 
 
 def test_what_does_not_work_with_it_is_refused(fsdp: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="--mtp train works without FSDP"):
-        settle_sharding(arguments(mtp="train"))
     monkeypatch.setenv("FSDP_VERSION", "1")
     with pytest.raises(UserError, match="FSDP 1 is not supported; give fsdp_version: 2"):
         settle_sharding(arguments())
