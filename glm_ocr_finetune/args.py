@@ -118,7 +118,7 @@ class PromptArguments:
     task: str | None = arg(
         None,
         "Prompt by task, instead of --prompt: those that GLM-OCR was trained with. 'json' asks for the fields that "
-        "occur in the labels.",
+        "occur in the labels; where there are none, as in infer, it is refused.",
         choices=TASKS,
     )
     prompt_format: str | None = arg(
@@ -309,7 +309,8 @@ class TrainingDefaults(ScoringArguments):
     bf16: bool | None = arg(None, "bf16 autocast. Default: on GPUs that have bf16.")
     fp16: bool | None = arg(None, "fp16 autocast with loss scaling. Default: on GPUs without bf16.")
     gradient_checkpointing: bool | None = arg(
-        None, "Recompute activations instead of keeping them. Default: on a GPU yes, on a CPU no."
+        None,
+        "Recompute activations instead of keeping them. Default: on a GPU where they would not fit well, on a CPU no.",
     )
 
 
@@ -352,10 +353,10 @@ class InferenceArguments(PromptArguments, ReaderArguments):
     output_dir: str | None = arg(
         None, "Folder for the results, for as many images as there are: a run that is cut off goes on where it was."
     )
-    output_format: str = arg(
-        "jsonl",
+    output_format: str | None = arg(
+        None,
         "What --output_dir gets beside readings.jsonl: a text for each page, Markdown for each document, or the files of "
-        "--regions with the texts in them.",
+        "--regions with the texts in them. Default: jsonl, nothing else.",
         choices=OUTPUT_FORMATS,
     )
     shard: str | None = arg(

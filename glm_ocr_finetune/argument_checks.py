@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .args import TrainingDefaults
-from .argument_fields import Range
+from .args import DataArguments, TrainingDefaults
+from .argument_fields import Range, default_of
+from .data_sets import data_sets_of
 from .errors import UserError
 from .sft_arguments import ARGUMENTS, BY_NAME, INSTALL, OPTIMIZERS, TRACKERS
 
@@ -41,6 +44,7 @@ def _evaluates(args: Any) -> bool:
     return plain(args.eval_strategy) != "no"
 
 
+HELD_OUT = 200  # samples of a stream, unless --eval_samples says otherwise: no more are read
 WITHOUT_WARM_UP = ("constant", "reduce_lr_on_plateau", "greedy")
 WITHOUT_SETTINGS = ("constant", "constant_with_warmup")
 ADAM = ("adam", "adem", "lion")  # parts of the names of optimizers that take betas
@@ -162,3 +166,55 @@ def unmet(args: Any, given: Mapping[str, Any]) -> Iterator[tuple[str, Need]]:
         is_none = not isinstance(value, bool) and value == 0  # no steps of warm-up need no warm-up
         if need and not is_none and not need.met(args):
             yield name, need
+
+
+def refuse_with_streaming(data_args: DataArguments, training_args: Any) -> None:
+    """Raise UserError for what cannot be done with samples that are not known before they come.
+
+    Args:
+        training_args: settled, or as they were typed.
+    """
+    if training_args.max_steps <= 0:
+        batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps
+        samples = batch * int(os.environ.get("WORLD_SIZE", "1"))
+        raise UserError(
+            "--streaming True needs --max_steps: a stream does not tell its length, so the end of the run and of the "
+            f"learning rate's schedule are not known ({samples} samples a step: one pass over N is N / {samples} steps)"
+        )
+    for flag, is_given, why in _refused(data_args, training_args):
+        if is_given:
+            raise UserError(f"--{flag} does not work with --streaming True: {why}")
+
+
+def _refused(data_args: DataArguments, training_args: Any) -> Iterator[tuple[str, bool, str]]:
+    """(flag and value, whether it was given, why it cannot be)"""
+    lengths = "the length of every sample would have to be known before the first step"
+    yield f"tokens_per_batch {training_args.tokens_per_batch}", bool(training_args.tokens_per_batch), lengths
+    by_length = getattr(training_args, "train_sampling_strategy", None) == "group_by_length"
+    yield "train_sampling_strategy group_by_length", by_length, lengths
+    for name in ("eval_strategy", "save_strategy"):
+        is_epoch = plain(getattr(training_args, name)) == "epoch"
+        yield f"{name} epoch", is_epoch, f"a stream has no epochs; give --{name} steps"
+    persistent = bool(getattr(training_args, "dataloader_persistent_workers", False))
+    yield "dataloader_persistent_workers True", persistent, "each pass over the data starts workers anew"
+    out_of_order = not getattr(training_args, "dataloader_in_order", True)
+    yield "dataloader_in_order False", out_of_order, "a run could not be resumed exactly"
+    skips = bool(getattr(training_args, "ignore_data_skip", False))
+    yield "ignore_data_skip True", skips, "a stream goes on where the checkpoint stands, without skipping"
+    yield "plan", bool(data_args.plan), "it counts every sample; plan with a part of the data, without --streaming"
+    yield "dataset_name", len(data_sets_of(data_args)) > 1, "one data set is streamed at a time"
+    yield "task json", data_args.task == "json", "the fields of all labels would have to be known; --prompt gives them"
+    yield "replay_dataset", bool(data_args.replay_dataset), "its share is of a number of samples that is not known"
+    yield "max_samples", data_args.max_samples is not None, "--max_steps is what ends the run"
+    yield "level", data_args.level is not None, "it is for page formats, which are not streamed"
+    for name in ("train_split", "eval_split"):
+        split = getattr(data_args, name) or ""
+        yield (
+            f"{name} {split}",
+            bool(re.search(r"[\[+]", split)),
+            "slices and sums need the number of rows; name a split",
+        )
+    share = data_args.eval_split_size
+    is_share = share not in (0, default_of(DataArguments.__dataclass_fields__["eval_split_size"]))
+    why = f"the number of samples is not known; --eval_samples N holds N back ({HELD_OUT} by default)"
+    yield f"eval_split_size {share:g}", is_share, why

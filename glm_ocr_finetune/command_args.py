@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from .args import DEFAULT_MODEL, DataSource, PromptArguments, ReaderArguments, ScoringArguments
 from .argument_fields import COUNT, NOT_NEGATIVE, POSITIVE, arg
+from .errors import UserError
 
 LIKE = ("sdk",)
 ENGINES = ("transformers", "vllm", "sglang", "gguf", "ollama", "adapter")
@@ -40,6 +42,13 @@ class ExportArguments(DataSource):
         None, "Source folder of llama.cpp, whose converter is run with --for gguf. Default: $LLAMA_CPP."
     )
     push_to_hub: str | None = arg(None, "Hub repository to upload the export to once it is proven: owner/name.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        size = self.max_shard_size
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*[KMGT]B", size.strip(), re.IGNORECASE) if size is not None else None
+        if size is not None and not (found and float(found[1]) > 0):
+            raise UserError(f"--max_shard_size {size} is no size of a file; expected for instance 500MB or 2GB")
 
 
 @dataclass

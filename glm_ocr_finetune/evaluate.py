@@ -17,7 +17,7 @@ from .data.samples import sample_of
 from .data.splits import Splits, load_splits
 from .data_sets import data_sets_of
 from .errors import UserError
-from .folders import PREDICTIONS_FILE, SCORES_FILE
+from .folders import PREDICTIONS_FILE, SCORES_FILE, check_writable
 from .inputs.processor import set_pixel_budget
 from .inputs.prompt import PromptRenderer
 from .metrics import (
@@ -61,6 +61,7 @@ def evaluate(args: EvaluateArguments) -> int:
     output = Path(args.output_dir)
     join_ranks()
     _check_like(args)
+    check_writable(output)
     predictions = _predictions(args, output)
     if not is_main_process():
         return 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from .exporting.proof import (
 )
 from .exporting.proof_images import ProofImage, choose_images
 from .exporting.source import Source, find_source
+from .folders import check_new_folder
 from .inputs.processor import PixelBudget
 from .inputs.prompt import PromptRenderer
 from .model.adapters import check_servable
@@ -68,7 +70,8 @@ def export(args: ExportArguments) -> int:
     with tempfile.TemporaryDirectory() as folder:
         images = keep_images(images, Path(folder))
         written = output.with_name(output.name + ".unproven")
-        before = write(source, renderer, images, args, written)
+        with _removed_on_failure(written):
+            before = write(source, renderer, images, args, written)
         _free_memory()
         wrong = prove(source, images, before, written)
         if wrong:
@@ -82,11 +85,19 @@ def _free_folder(output: Path) -> Path:
     """The folder to write. Raises UserError when something is there already."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output_dir {output} is there already; name a new folder, or remove it")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if output.is_dir():
-        output.rmdir()
+    check_new_folder(output)
     shutil.rmtree(output.with_name(output.name + ".unproven"), ignore_errors=True)
     return output
+
+
+@contextlib.contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    """Leave nothing half written behind."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _free_memory() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+from .errors import UserError
 
 SET_ASIDE_FILE = "set_aside.jsonl"
 SUMMARY_FILE = "summary.json"
@@ -31,3 +34,24 @@ def kept_for_later(name: str) -> Path:
     """Where ``name`` (vision, surveys) is kept between runs: below ``$XDG_CACHE_HOME/glm-ocr-finetune``."""
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return home / "glm-ocr-finetune" / name
+
+
+def check_writable(directory: str | Path) -> None:
+    """Make the folder of ``--output_dir`` where it is missing. Raises UserError when nothing can be written to it."""
+    try:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise UserError(f"--output_dir {directory} cannot be written: {error.strerror}; choose another") from error
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise UserError unless the folder of ``--output_dir`` can be made, by renaming one beside it; it is not there then."""
+    check_writable(folder)
+    try:
+        folder.rmdir()
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"--output_dir {folder} cannot be written: {error.strerror}; choose another") from error

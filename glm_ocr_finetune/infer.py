@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from .args import DEFAULT_MODEL, InferenceArguments
+from .args import DEFAULT_MODEL, OUTPUT_FORMATS, InferenceArguments
 from .data.splits import default_split
 from .errors import UserError
 from .folders import RESULTS_FILE
@@ -28,7 +28,7 @@ from .reading.servers import Servers, check, options_for
 logger = logging.getLogger(__name__)
 
 CHANGE_THE_TEXT = ("min_pixels", "max_pixels", "max_new_tokens", "repetition_penalty", "stop_loops", "level")
-NEED_A_FOLDER = ("server", "dataset_name", "regions", "shard", "retry_failed")
+NEED_A_FOLDER = ("server", "dataset_name", "regions", "shard", "retry_failed", "output_format")
 
 
 def infer(args: InferenceArguments) -> int:
@@ -53,8 +53,9 @@ def _into_folder(args: InferenceArguments, folder: Path) -> int:
         raise UserError("--output_format xml needs --regions: the files that the texts are put into")
     if args.output_format == "xml" and args.level == "page":
         raise UserError("--output_format xml has no place for the text of a page; use --level line or region")
-    asking = how_to_ask(args.model, args.adapter, args.asked_prompt, args.prompt_format)
     scans = _scans(args)
+    next(iter(scans()), None)  # what is not there is told before anything is loaded
+    asking = how_to_ask(args.model, args.adapter, args.asked_prompt, args.prompt_format)
     if args.server and args.speculative:
         raise UserError(
             "--speculative True needs a model in this process; a server drafts as it was started, without it"
@@ -72,7 +73,10 @@ def _into_folder(args: InferenceArguments, folder: Path) -> int:
     tally, complete = read_into(folder, scans, engine, args.shard, args.retry_failed, model, asking.prompt)
     if complete:
         regions = Path(args.regions) if args.regions else None
-        logger.info("%s", write_outputs(args.output_format, folder / RESULTS_FILE, folder, regions, args.level))
+        logger.info(
+            "%s",
+            write_outputs(args.output_format or OUTPUT_FORMATS[0], folder / RESULTS_FILE, folder, regions, args.level),
+        )
     return 1 if tally.failed else 0
 
 
@@ -100,8 +104,10 @@ def _scans(args: InferenceArguments) -> Callable[[], Iterable[Scan]]:
     if len(given) != 1:
         raise UserError(f"give one of --image, --dataset_name and --regions; given: {', '.join(given) or 'none'}")
     if args.image:
-        return partial(scans_of_files, args.image, args.recursive, args.pages)
+        return partial(scans_of_files, args.image, args.recursive, args.pages, said=set())
     if args.regions:
+        if not Path(args.regions).expanduser().exists():
+            raise UserError(f"--regions {args.regions} does not exist")
         rows = load_rows(args.regions, split="train", level=args.level, data_format="pages")
         return partial(scans_of_rows, rows, of_pages=args.level == "page")
     split = args.split or default_split(str(args.dataset_name))

@@ -24,6 +24,7 @@ from .command_args import MtpArguments
 from .data.splits import load_splits
 from .data.stack import pad, stack_inputs
 from .errors import UserError
+from .folders import check_new_folder, check_writable
 from .inputs.processor import set_pixel_budget
 from .inputs.prompt import IGNORED, PromptRenderer
 from .model.checkpoint import stored_as
@@ -61,7 +62,7 @@ def mtp(args: MtpArguments) -> int:
     folder = folder_of(args)
     if not args.dataset_name:
         raise UserError("--dataset_name is required: images like those that will be read")
-    asking = how_to_ask(args.model, None, args.prompt, args.prompt_format)
+    asking = how_to_ask(args.model, None, args.asked_prompt, args.prompt_format)
     model, processor, _ = load_for_reading(args.model, None, args.device_map)
     layer = speculation_for(model, args.model).layer.float().train()
     set_pixel_budget(processor, args.min_pixels, args.max_pixels)
@@ -93,14 +94,19 @@ def folder_of(args: MtpArguments) -> Path:
         raise UserError(
             f"--model {args.model} belongs to the package; name an --output_dir for the model with the new layer"
         )
-    if args.output_dir and Path(args.output_dir).exists() and any(Path(args.output_dir).iterdir()):
-        raise UserError(f"--output_dir {args.output_dir} is not empty; name another")
+    if not args.output_dir:
+        check_writable(folder)
+        return folder
+    output = Path(args.output_dir)
+    if output.is_dir() and any(output.iterdir()):
+        raise UserError(f"--output_dir {output} is not empty; name another")
+    check_new_folder(output)
     return folder
 
 
 def states_of_readings(args: MtpArguments, model: Any, renderer: PromptRenderer, prompt: str) -> list[Row]:
     """What the trunk makes of each image and its own reading, in batches, as far as the memory goes."""
-    data_args = DataArguments.of(args, train_split=args.split, prompt=prompt)
+    data_args = DataArguments.of(args, train_split=args.split, prompt=prompt, task=None)
     splits = load_splits(data_args, renderer, None, 0, evaluate=False)
     encoder = VisionEncoder(cache_of_an_earlier_run(model, renderer.processor))
     encoder.cache = encoder.cache or VisionCache("", MemoryStore(SHARE_OF_FREE * psutil.virtual_memory().available))
@@ -233,7 +239,5 @@ def write_layer(args: MtpArguments, folder: Path, model: Any, layer: DraftLayer)
         if file.is_file():
             shutil.copy2(file, staging)
     written = replace_mtp_tensors(staging, tensors, model.config)
-    if target.exists():
-        target.rmdir()  # empty, or it was refused
     staging.rename(target)
     return [target / file.name for file in written]

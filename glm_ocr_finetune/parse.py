@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .args import DataArguments, ModelArguments, TrainingDefaults
-from .argument_checks import check_range, refuse
+from .argument_checks import check_range, refuse, refuse_with_streaming
 from .argument_fields import Range, default_of
 from .errors import UserError
 from .near_misses import suggestion
@@ -300,6 +300,8 @@ def _refuse_clashes(typed: Typed) -> None:
         raise UserError("--prompt and --task exclude each other: --task stands for a prompt; give one of them")
     if "replay_ratio" in values and not values.get("replay_dataset"):
         raise UserError("--replay_ratio needs --replay_dataset")
+    if values.get("streaming"):
+        refuse_with_streaming(typed.of(DataArguments), types.SimpleNamespace(**vars(TrainingDefaults()) | values))
     adapters = [name for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_target") if name in values]
     if adapters and not values.get("use_lora") and not values.get("plan"):
         raise UserError(f"--{adapters[0]} needs --use_lora True")

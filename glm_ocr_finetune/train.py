@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from transformers import set_seed
 
 from .args import DEFAULT_PROMPT_FORMAT, DataArguments, ModelArguments
+from .argument_checks import refuse_with_streaming
 from .data.collate import VLMDataCollator
 from .data.splits import Splits, load_splits
-from .data.streaming import load_streamed, refuse_with_streaming
+from .data.streaming import load_streamed
 from .data.survey import SetAside
-from .errors import UserError
-from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS
+from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS, check_writable
 from .inputs.images import ImageError
 from .inputs.processor import PixelBudget, load_processor
 from .inputs.prompt import PromptRenderer
@@ -28,11 +27,12 @@ from .model.adapters import check_adapter_arguments
 from .model.checkpoint import read_sidecar
 from .model.loading import check_model, is_tiny_model, load_model, resolve_model_path
 from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
-from .planning.lengths import fitting_of
+from .planning.lengths import fitting_of, settle_checkpointing
 from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import SaveOnSignal
 from .training.checkpoints import name_of
+from .training.drafting import check_drafts
 from .training.judge import Judge, check_metric
 from .training.model_card import write_card
 from .training.output_folder import compare, finish, held, is_finished, open_folder, says_what_is_saved, take_over
@@ -77,10 +77,10 @@ def train(
     if data_args.plan:
         plan(model_args, data_args, training_args, given)
         return None
+    check_writable(training_args.output_dir)
     if data_args.dry_run:
         dry_run(model_args, data_args, training_args)
         return None
-    check_writable(training_args.output_dir)
     with held(Path(training_args.output_dir)):
         train_in_folder(model_args, data_args, training_args)
     return Path(training_args.output_dir)
@@ -203,6 +203,8 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
     )
     if not (data_args.plan and plan_size(data_args.plan)):
         check_model(model_args.model_name)
+        if training_args.mtp == "train":
+            check_drafts(model_args.model_name)
     training_args.settle_learning_rate(model_args.use_lora, is_tiny_model(model_args.model_name))
     tuned = read_sidecar(resolve_model_path(model_args.model_name))
     if tuned and data_args.asked_prompt is None:
@@ -214,16 +216,6 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
         training_args.origins["prompt_format"] = why
     if data_args.eval_split is None and data_args.eval_split_size == 0 and training_args.eval_strategy != "no":
         training_args.without_evaluation("--eval_split_size is 0")
-
-
-def check_writable(directory: str) -> None:
-    """Find out before training that the output can be written after it."""
-    try:
-        Path(directory).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise UserError(f"--output_dir {directory} cannot be written: {error.strerror}; choose another") from error
 
 
 def keep_lengths(checkpoint: Path, data_args: DataArguments, training_args: TrainingArguments) -> None:
@@ -272,6 +264,7 @@ def build_data(
         logger.info("%s", settled)
     if evaluate and splits.evaluation is None:
         training_args.without_evaluation("; ".join(splits.notes))
+    settle_checkpointing(model_args, training_args, splits)
     return splits
 
 

@@ -119,8 +119,9 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
 
     def _settle_device(self) -> None:
         cuda = torch.cuda.is_available() and not self.use_cpu
-        if str(self.fsdp).lower() in ("true", "false"):  # transformers would take the word for an old option
-            self.fsdp = str(self.fsdp).lower() == "true"
+        given: Any = self
+        if str(given.fsdp).lower() in ("true", "false"):  # transformers would take the word for an old option
+            given.fsdp = str(given.fsdp).lower() == "true"
         if not torch.accelerator.is_available():
             # without it the ranks of torchrun do not join on a CPU, and each trains on everything
             self.settle("use_cpu", True, "there is no accelerator")
@@ -158,10 +159,16 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             setattr(self, old, given.get(new, getattr(self, old)))
         if self.gradient_checkpointing is None:
             on_gpu = torch.cuda.is_available() and not self.use_cpu
-            self.settle("gradient_checkpointing", on_gpu, "saves GPU memory" if on_gpu else "not needed on a CPU")
+            self.settle_checkpointing(on_gpu, "saves GPU memory" if on_gpu else "not needed on a CPU")
         if hasattr(self, "activation_checkpointing"):
             self.activation_checkpointing = self.gradient_checkpointing
             self.activation_checkpointing_kwargs = self.gradient_checkpointing_kwargs
+
+    def settle_checkpointing(self, value: bool, why: str) -> None:
+        """Give both of its names a value that the user did not give."""
+        self.settle("gradient_checkpointing", value, why)
+        if hasattr(self, "activation_checkpointing"):
+            self.activation_checkpointing = value
 
     def _settle_warmup(self) -> None:
         if self.warmup_steps and self.warmup_ratio is not None:

@@ -46,6 +46,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+STREAMED = ["train", "--dataset_name", ".", "--streaming", "True", "--max_steps", "5"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -58,6 +61,13 @@ def test_help_imports_nothing_heavy() -> None:
         (["evaluate", "--dataset_name", "no/where/at/all"], "'no/where/at/all' (--dataset_name)"),
         (["infer", "--images", "x"], "did you mean --image?"),
         (["infer", "--image", "nowhere.png"], "--image nowhere.png does not exist"),
+        (["infer", "--image", "nowhere.png", "--output_dir", "x"], "--image nowhere.png does not exist"),
+        (["infer", "--image", ".", "--task", "json"], "--task json has no fields to ask for here"),
+        (["infer", "--image", ".", "--output_format", "text"], "--output_format needs --output_dir"),
+        (["export", "--max_shard_size", "2XB"], "--max_shard_size 2XB is no size of a file; expected for instance"),
+        ([*STREAMED, "--level", "line"], "--level does not work with --streaming True"),
+        ([*STREAMED, "--train_sampling_strategy", "group_by_length"], "group_by_length does not work with --streaming"),
+        ([*STREAMED, "--max_steps", "-1"], "--streaming True needs --max_steps"),
         (["trian"], "unknown command 'trian'; did you mean train?"),
     ],
 )

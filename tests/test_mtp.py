@@ -97,6 +97,8 @@ def test_a_layer_that_drafts_no_better_is_not_written(
         (["--model", "tiny"], "--model tiny belongs to the package; name an --output_dir"),
         (["--model", "nobody/nothing"], "--model nobody/nothing is no folder; fetch it with `hf download"),
         (["--model", "tiny", "--output_dir", "{data}"], "is not empty; name another"),
+        (["--model", "tiny", "--output_dir", "{data}/train.jsonl"], "train.jsonl cannot be written: "),
+        (["--model", "tiny", "--output_dir", "{data}/train.jsonl/out"], "out cannot be written: "),
     ],
 )
 def test_what_cannot_be_written_is_said_first(run: Run, data: Path, given: list[str], message: str) -> None:

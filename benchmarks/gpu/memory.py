@@ -121,8 +121,8 @@ class Moments:
             torch.cuda.reset_peak_memory_stats()
             result = work(*args, **kwargs)
             self.note(name)
-            if forward and self.steps:
-                self.left_by_forward = torch.cuda.memory_allocated() - before
+            if forward and self.steps:  # the last forward pass of a run has no gradients
+                self.left_by_forward = max(self.left_by_forward, torch.cuda.memory_allocated() - before)
             return result
 
         return looked

@@ -71,6 +71,15 @@ def tower_leaves(place: Place) -> Result:
     )
 
 
+def read_after_leaving(place: Place) -> Result:
+    """Whether a run is judged by reading after every epoch, with the tower on the CPU or on its way back."""
+    given: dict[str, object] = {"use_lora": True, "num_train_epochs": 3, "cache_vision_features": "memory"}
+    given |= {"eval_split_size": 0.25, "eval_strategy": "epoch", "per_device_eval_batch_size": 4}
+    trainer = train_watched(training_arguments(place, "line", **given), lambda trainer: None)
+    rates = [row["eval_cer"] for row in trainer.state.log_history if "eval_cer" in row]
+    return Result(f"read {len(rates)} times", "3 times", len(rates) == 3, {"eval_cer": rates})
+
+
 def features(trainer: Any, backbone: Any, cached: bool) -> Any:
     """Image features of the first samples, (tokens, hidden), in fp32 on the CPU; from the cache, or from the tower."""
     import copy
@@ -93,4 +102,5 @@ CASES = {
     "LoRA, 4-bit": Case(falls_in_4bit),
     "full, 8-bit optimizer": Case(falls_in_8bit),
     "the tower leaves the GPU and comes back": Case(tower_leaves),
+    "an evaluation after every epoch": Case(read_after_leaving),
 }

@@ -60,6 +60,14 @@ def draw(sides: Sequence[Side], available: Sequence[NDArray[np.int64]], seed: in
     return drawn
 
 
+def _times(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.1f}".removesuffix(".0")
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share == 1 or 0.01 <= share <= 0.99 else f"{share:.2%}"
+
+
 def described(sides: Sequence[Side], drawn: Sequence[NDArray[np.int64]]) -> list[str]:
     """A line for each of several data sets: its samples in an epoch, their share, and how often each comes."""
     if len(sides) == 1:
@@ -68,11 +76,11 @@ def described(sides: Sequence[Side], drawn: Sequence[NDArray[np.int64]]) -> list
     lines = []
     for side, positions in zip(sides, drawn, strict=True):
         different = len(np.unique(positions))
-        repeated = f", each {len(positions) / different:.2g} times" if len(positions) > different else ""
+        repeated = f", each {_times(len(positions) / different)} times" if len(positions) > different else ""
         kind = "replay of " if side.data_set.is_replay else ""
         lines.append(
             f"{kind}{side.data_set.name}: {counted(len(positions), 'sample')} to train on, "
-            f"{len(positions) / total:.0%} of all ({different:,} different{repeated})"
+            f"{_percent(len(positions) / total)} of all ({different:,} different{repeated})"
         )
     return lines
 

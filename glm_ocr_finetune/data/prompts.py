@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..args import JSON_PROMPT
-from ..errors import UserError
 from ..readers.rows import column_of, with_column
 
 if TYPE_CHECKING:
@@ -27,11 +26,7 @@ def with_prompt(rows: Dataset, prompt: str) -> Dataset:
 
 
 def json_prompt(rows: Dataset) -> str | None:
-    """The prompt with all fields of the rows that ask for JSON; None where no row does.
-
-    Raises:
-        UserError: none of their labels is JSON.
-    """
+    """The prompt with all fields of the rows that ask for JSON; None where no row does."""
     import pyarrow.compute as pc
 
     asking = pc.equal(column_of(rows, "prompt"), JSON_PROMPT)
@@ -40,7 +35,7 @@ def json_prompt(rows: Dataset) -> str | None:
         return None
     template = template_of(text.as_py() for text in texts)
     if template is None:
-        raise UserError(f"--task json: no label is a JSON object; the first is {texts[0].as_py()[:60]!r}")
+        return JSON_PROMPT  # all of them will be set aside
     return f"{JSON_PROMPT}\n{json.dumps(template, ensure_ascii=False, indent=4)}"
 
 
@@ -69,13 +64,17 @@ def template_of(labels: Iterable[str]) -> Any:
     return template
 
 
-def _parsed(label: str) -> Any:
-    """The object or list that a label is; None for anything else."""
+def _parsed(label: str) -> dict[str, Any] | None:
+    """The object that a label is; None for anything else, NaN and the like in it too."""
     try:
-        value = json.loads(label)
+        value = json.loads(label, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, (dict, list)) else None
+    return value if isinstance(value, dict) else None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _emptied(value: Any) -> Any:

@@ -19,7 +19,7 @@ from ..folders import SET_ASIDE_FILE
 from ..inputs.processor import PixelBudget, set_pixel_budget
 from ..inputs.prompt import PromptRenderer
 from ..readers import list_splits, load_rows, local_path
-from ..readers.rows import column_of, with_column
+from ..readers.rows import column_of, counted, with_column
 from .lengths import Fitted, Shapes, fit
 from .measure import Measured, measure
 from .mixture import described, divide, draw, leaks
@@ -141,6 +141,9 @@ def _divided(
         told = leaks(trained, drawn, [side for side, _ in evaluated], [some for _, some in evaluated])
         notes += [told] if told else []
     to_train = list(zip(trained, drawn, strict=True))
+    groups = count_groups(to_train), count_groups(evaluated)
+    if evaluated and groups[0] and not groups[1]:
+        notes.append(f"nothing of the {counted(groups[0], 'group')} is evaluated on: only rows without a group are")
     return Splits(
         train=concatenated([side.samples(some) for side, some in to_train]),
         evaluation=concatenated([side.samples(some) for side, some in evaluated]) if evaluated else None,
@@ -149,7 +152,7 @@ def _divided(
         train_image_tokens=_joined([side.survey.num_image_tokens[some] for side, some in to_train]),
         evaluation_image_tokens=_joined([side.survey.num_image_tokens[some] for side, some in evaluated]),
         fitted=fitted,
-        groups=(count_groups(to_train), count_groups(evaluated)),
+        groups=groups,
         set_aside=[row for side in (*trained, *judged) for row in side.set_aside()],
         notes=notes,
     )
@@ -298,4 +301,5 @@ def nothing_left(side: Side) -> str:
     reasons = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
     example = f"; the first is {set_aside[0].source} {set_aside[0].detail}".rstrip() if set_aside else ""
     split = side.data_set.args.train_split
-    return f"no sample of {side.data_set.name} (split {split}) can be used: {reasons}{example}"
+    where = f" (split {split})" if split else ""
+    return f"no sample of {side.data_set.name}{where} can be used: {reasons}{example}"

@@ -6,8 +6,6 @@ longest sequence; its first ones are evaluated on and, with all rows of the same
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -15,8 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..args import DataArguments
-from ..argument_checks import plain
-from ..argument_fields import default_of
+from ..argument_checks import HELD_OUT
 from ..data_sets import DataSet, data_sets_of
 from ..errors import UserError
 from ..inputs.prompt import PromptRenderer
@@ -38,55 +35,6 @@ if TYPE_CHECKING:
 
 HEAD_ROWS = 512
 HEAD_STRETCHES = 8
-HELD_OUT = 200  # samples, unless --eval_samples says otherwise: no more are read
-
-
-def refuse_with_streaming(data_args: DataArguments, training_args: TrainingArguments) -> None:
-    """Raise UserError for what cannot be done with samples that are not known before they come."""
-    if training_args.max_steps <= 0:
-        batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps
-        samples = batch * training_args.world_size
-        raise UserError(
-            "--streaming True needs --max_steps: a stream does not tell its length, so the end of the run and of the "
-            f"learning rate's schedule are not known ({samples} samples a step: one pass over N is N / {samples} steps)"
-        )
-    for flag, is_given, why in _refused(data_args, training_args):
-        if is_given:
-            raise UserError(f"--{flag} does not work with --streaming True: {why}")
-
-
-def _refused(data_args: DataArguments, training_args: TrainingArguments) -> Iterator[tuple[str, bool, str]]:
-    """(flag and value, whether it was given, why it cannot be)"""
-    lengths = "the length of every sample would have to be known before the first step"
-    yield f"tokens_per_batch {training_args.tokens_per_batch}", bool(training_args.tokens_per_batch), lengths
-    by_length = training_args.train_sampling_strategy == "group_by_length"
-    yield "train_sampling_strategy group_by_length", by_length, lengths
-    for name in ("eval_strategy", "save_strategy"):
-        is_epoch = plain(getattr(training_args, name)) == "epoch"
-        yield f"{name} epoch", is_epoch, f"a stream has no epochs; give --{name} steps"
-    persistent = bool(training_args.dataloader_persistent_workers)
-    yield "dataloader_persistent_workers True", persistent, "each pass over the data starts workers anew"
-    out_of_order = not getattr(training_args, "dataloader_in_order", True)
-    yield "dataloader_in_order False", out_of_order, "a run could not be resumed exactly"
-    skips = bool(training_args.ignore_data_skip)
-    yield "ignore_data_skip True", skips, "a stream goes on where the checkpoint stands, without skipping"
-    yield "plan", bool(data_args.plan), "it counts every sample; plan with a part of the data, without --streaming"
-    yield "dataset_name", len(data_sets_of(data_args)) > 1, "one data set is streamed at a time"
-    yield "task json", data_args.task == "json", "the fields of all labels would have to be known; --prompt gives them"
-    yield "replay_dataset", bool(data_args.replay_dataset), "its share is of a number of samples that is not known"
-    yield "max_samples", data_args.max_samples is not None, "--max_steps is what ends the run"
-    yield "level", data_args.level is not None, "it is for page formats, which are not streamed"
-    for name in ("train_split", "eval_split"):
-        split = getattr(data_args, name) or ""
-        yield (
-            f"{name} {split}",
-            bool(re.search(r"[\[+]", split)),
-            "slices and sums need the number of rows; name a split",
-        )
-    share = data_args.eval_split_size
-    is_share = share not in (0, default_of(DataArguments.__dataclass_fields__["eval_split_size"]))
-    why = f"the number of samples is not known; --eval_samples N holds N back ({HELD_OUT} by default)"
-    yield f"eval_split_size {share:g}", is_share, why
 
 
 def load_streamed(
@@ -213,6 +161,8 @@ def _notes(splits: Splits, head: int, evaluates: bool) -> list[str]:
         f"a stream of {counted(parts, 'part')}{f' with {rows:,} rows' if rows else ''}: lengths and pixel budget are "
         f"settled from {head} rows of its head{held}; samples that turn out to be longer are set aside"
     ]
+    if splits.stream.held_groups:
+        notes.append(f"held out: {counted(len(splits.stream.held_groups), 'group')}, of which no sample is trained on")
     if evaluates and splits.evaluation is None:
         notes.append("no evaluation: the head has too few different images or groups, or none that can be used")
     return notes

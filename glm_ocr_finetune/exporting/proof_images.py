@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,10 @@ from ..folders import EVALUATION_FOLDER, TUNED_READINGS, readings_file
 from ..inputs.images import AnyImage, ImageError, read_size
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Reading, read_predictions
+from ..readers.rows import counted
 from .source import Source
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -47,10 +51,17 @@ def choose_images(source: Source, args: ExportArguments, renderer: PromptRendere
         return [], "no image"
     if args.dataset_name:
         found = of_data_set(args, source.sidecar.prompt, renderer)
-        return spread(found, args.prove), f"of {args.data_sets}"
+        return _as_many(spread(found, args.prove), args.prove), f"of {args.data_sets}"
     if source.run and (found := of_run(source.run)):
-        return spread(found, args.prove), f"of the evaluation of {source.run.resolve().name}"
+        return _as_many(spread(found, args.prove), args.prove), f"of the evaluation of {source.run.resolve().name}"
     return drawn(args.prove, source.sidecar.prompt), "lines drawn for the purpose"
+
+
+def _as_many(images: list[ProofImage], wanted: int) -> list[ProofImage]:
+    """The images; said where they are fewer than ``--prove`` asks for."""
+    if len(images) < wanted:
+        logger.warning("--prove %d: there are only %s, and all are read", wanted, counted(len(images), "image"))
+    return images
 
 
 def of_data_set(args: ExportArguments, prompt: str, renderer: PromptRenderer) -> list[ProofImage]:

@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..folders import EVALUATION_FOLDER, RUN_FILE
 from ..inputs.processor import load_processor
 from ..model.checkpoint import Sidecar, model_file, read_sidecar
+from ..model.damage import put_adapter
 from ..model.loading import base_and_adapter, load_config, load_weights, resolve_model_path
 from ..model.mtp import read_mtp_tensors
 
@@ -53,9 +54,7 @@ class Source:
         device = None if four_bit else proof_device()
         model: Any = load_weights(self.base, four_bit, device, torch.float32)
         if self.adapter:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, self.adapter)
+            model = put_adapter(model, self.adapter)
             model = model.merge_and_unload() if merged and not four_bit else model
         return model.eval()
 

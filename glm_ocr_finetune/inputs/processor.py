@@ -15,6 +15,8 @@ from .images import num_image_tokens
 if TYPE_CHECKING:
     from transformers import Glm46VProcessor
 
+FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
 
 @dataclass(frozen=True)
 class PixelBudget:
@@ -46,10 +48,20 @@ def load_processor(
     options = {"trust_remote_code": False, "local_files_only": only_local(str(model_path))}
     try:
         processor = AutoProcessor.from_pretrained(model_path, **options)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{model_path} holds no processor that can be read: {first_line(error)}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_processor(model_path, first_line(error)) from error
+    if processor.chat_template is None or processor.tokenizer.pad_token_id is None:
+        raise _no_processor(model_path, "it has no chat template or no padding token")
     set_pixel_budget(processor, min_pixels, max_pixels)
     return processor
+
+
+def _no_processor(model_path: str | Path, why: str) -> UserError:
+    """What is told of a processor that cannot be loaded: the first file that is missing, else ``why``."""
+    folder = Path(model_path)
+    missing = [name for name in FILES if folder.is_dir() and not (folder / name).is_file()]
+    why = f"{missing[0]} is missing there; copy it from the base model" if missing else why
+    return UserError(f"{model_path} holds no processor that can be read: {why}")
 
 
 def set_pixel_budget(processor: Glm46VProcessor, min_pixels: int | None, max_pixels: int | None) -> PixelBudget:

@@ -66,11 +66,17 @@ class PromptRenderer:
     def prompt_text(self, prompt: str) -> str:
         """The request as text, with a single image token, ending where the answer starts."""
         thinking = {} if self.prompt_format == DEFAULT_PROMPT_FORMAT else {"enable_thinking": False}
-        return str(
-            self.processor.apply_chat_template(
-                messages_for(prompt), tokenize=False, add_generation_prompt=True, **thinking
+        from jinja2 import TemplateError
+
+        try:
+            return str(
+                self.processor.apply_chat_template(
+                    messages_for(prompt), tokenize=False, add_generation_prompt=True, **thinking
+                )
             )
-        )
+        except TemplateError as error:
+            file, why = f"{self.tokenizer.name_or_path}/chat_template.jinja", str(error).rstrip(".")
+            raise UserError(f"{file} is damaged: {why}; copy it from the base model") from error
 
     def control_token_in(self, prompt: str) -> str | None:
         """The first control token spelt out in a prompt, which the model would not read as text; None without one."""

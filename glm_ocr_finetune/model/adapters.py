@@ -62,7 +62,10 @@ def adapter_base(path: str) -> str | None:
     sidecar = read_sidecar(path)
     if sidecar and sidecar.base_model:
         return sidecar.base_model
-    return str(read_object(config)["base_model_name_or_path"])
+    base = read_object(config).get("base_model_name_or_path")
+    if not isinstance(base, str):
+        raise UserError(f"{config} is damaged: it names no base_model_name_or_path; copy the adapter again")
+    return base
 
 
 def check_servable(adapter: str) -> None:

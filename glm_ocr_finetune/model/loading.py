@@ -16,6 +16,7 @@ from ..inputs.processor import load_processor
 from ..network import only_local
 from .adapters import adapter_base, add_lora, check_adapter_arguments
 from .checkpoint import model_file, read_sidecar
+from .damage import check_adapter, check_weights, put_adapter
 from .mtp import mtp_prefix, read_mtp_tensors
 from .parts import freeze, keep_trained_in_fp32
 from .tiny import TINY_NAMES, is_tiny, tiny_path
@@ -75,7 +76,9 @@ def check_model(model_name: str) -> None:
     """Raise UserError for what is no GLM-OCR to train: an adapter, another architecture, nothing at all."""
     if adapter_base(model_name):
         raise UserError(f"--model_name {model_name} is a LoRA adapter, not a model; name its base, or a merged model")
-    load_config(resolve_model_path(model_name))
+    path = resolve_model_path(model_name)
+    load_config(path)
+    check_weights(path)
 
 
 def load_weights(
@@ -170,10 +173,18 @@ def load_config(path: str) -> Any:
 
 @contextlib.contextmanager
 def _explained(path: str) -> Iterator[None]:
-    """Turn what transformers raises for a model that is not there into one line."""
+    """Turn what is raised for a model that is not there, or damaged, into one line."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    odd = (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError, SafetensorError)
     try:
         yield
-    except (OSError, ValueError) as error:
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise UserError(f"{path} is damaged: config.json and the weights differ in their shapes") from error
+    except odd as error:
         if Path(path).exists():
             raise UserError(f"{path} holds no model that can be read: {first_line(error)}") from error
         raise UserError(
@@ -242,9 +253,7 @@ def load_for_reading(
     base, adapter = base_and_adapter(model_name, adapter)
     model: Any = load_weights(base, device_map=_device(device_map))
     if adapter:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        model = put_adapter(model, adapter).merge_and_unload()
     tuned = adapter or model.name_or_path
     has_processor = model_file(tuned, "processor_config.json") is not None
     sidecar = read_sidecar(tuned)
@@ -253,16 +262,21 @@ def load_for_reading(
 
 
 def base_and_adapter(model_name: str, adapter: str | None) -> tuple[str, str | None]:
-    """The base model, and the adapter where ``model_name`` is one or one is given. Raises UserError when either is not there."""
+    """The base model, and the adapter where ``model_name`` is one or one is given.
+
+    Raises:
+        UserError: either is not there, or is damaged.
+    """
     base = adapter_base(model_name)
     base, adapter = (base, model_name) if base else (model_name, adapter)
-    if adapter and not adapter_base(adapter):
-        raise UserError(f"--adapter {adapter} holds no adapter_config.json; name the folder of a LoRA adapter")
+    if adapter:
+        check_adapter(adapter)
     if adapter and (os.path.isabs(base) or base.startswith(".")) and not Path(base).exists():
         raise UserError(
             f"the adapter {adapter} was trained on {base}, which is not there; name its base yourself: "
             f"--model BASE --adapter {adapter}"
         )
+    check_weights(resolve_model_path(base))
     return base, adapter
 
 

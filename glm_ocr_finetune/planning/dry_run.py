@@ -109,6 +109,12 @@ def show_batch(out: Console, batch: dict[str, torch.Tensor], collator: VLMDataCo
         out.print(f"{rows} x {width} tokens: {trained_count} trained, {padding} padding")
 
 
+def visible(text: str) -> str:
+    """The text with its line ends as ⏎, and as an escape whatever a terminal would not print, or would obey."""
+    ends = text.replace("\n", "⏎")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in ends)
+
+
 def _spell(ids: list[int], collator: VLMDataCollator, style: str) -> Text:
     """The tokens as text, runs of image tokens counted instead of repeated."""
     tokenizer, image = collator.renderer.tokenizer, collator.renderer.image_token_id
@@ -118,7 +124,7 @@ def _spell(ids: list[int], collator: VLMDataCollator, style: str) -> Text:
         run = 1
         while ids[index] == image and index + run < len(ids) and ids[index + run] == image:
             run += 1
-        name = tokenizer.decode([ids[index]]).replace("\n", "⏎")
+        name = visible(tokenizer.decode([ids[index]]))
         spelt.append(f"{name} x {run}" if ids[index] == image else name, style)
         spelt.append("│", "grey50")
         index += run

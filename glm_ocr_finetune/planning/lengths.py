@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import psutil
@@ -13,12 +15,16 @@ import torch
 from ..args import DataArguments, ModelArguments
 from ..data.lengths import Fitted, fit, settle
 from ..model.loading import load_config, resolve_model_path
-from ..ranks import gather
-from .memory import Estimate
+from ..ranks import gather, is_main_process
+from .memory import Estimate, Method
 from .propose import USABLE, largest_batch, method_of, saving_of
 
+logger = logging.getLogger(__name__)
+
+ROOMY = 0.75  # of a GPU: below, activations are kept; evaluation and fragments need room, too
+
 if TYPE_CHECKING:
-    from ..data.splits import Fitting
+    from ..data.splits import Fitting, Splits
     from ..training_args import TrainingArguments
 
 
@@ -35,21 +41,47 @@ def fitting_of(model_args: ModelArguments, data_args: DataArguments, training_ar
 def fits_device(model_args: ModelArguments, training_args: TrainingArguments) -> Callable[[Fitted], bool]:
     """Tells whether a run on some samples fits the device it is on; what it counts with is made when it is asked."""
     on_gpu = torch.cuda.is_available() and not training_args.use_cpu
-    estimates: list[Estimate] = []
 
     def fits(fitted: Fitted) -> bool:
-        if not estimates:
-            config = load_config(resolve_model_path(model_args.model_name))
-            estimates.append(Estimate(config, method_of(model_args, model_args.use_lora, on_gpu)))
         kept = ~fitted.too_long
         if not kept.any():
             return False
         size, tokens = training_args.per_device_train_batch_size, training_args.tokens_per_batch
         batch = largest_batch(fitted.tokens[kept], fitted.image_tokens[kept], training_args, size, tokens)
-        return estimates[0].memory(batch, saving_of(model_args, training_args)).peak <= room
+        return estimate(model_args, on_gpu).memory(batch, saving_of(model_args, training_args)).peak <= room
 
     room = min(gather([USABLE * device_memory(on_gpu)]))
     return fits
+
+
+def settle_checkpointing(model_args: ModelArguments, training_args: TrainingArguments, splits: Splits) -> None:
+    """Keep activations where the GPU holds them, unless the user said: recomputing them costs a quarter of the time.
+
+    Memory is counted for whole weights, so sharded runs keep the default.
+    """
+    sharded = training_args.fsdp or training_args.deepspeed
+    asked = "gradient_checkpointing" not in training_args.origins
+    if asked or not training_args.gradient_checkpointing or splits.stream or sharded:
+        return
+    size, tokens = training_args.per_device_train_batch_size, training_args.tokens_per_batch
+    batch = largest_batch(splits.train_tokens, splits.train_image_tokens, training_args, size, tokens)
+    saving = replace(saving_of(model_args, training_args), gradient_checkpointing=False)
+    needed, there = estimate(model_args, on_gpu=True).memory(batch, saving).peak, device_memory(on_gpu=True)
+    if max(gather([needed / there])) <= ROOMY:
+        why = f"without, about {needed / 1e9:.0f} of this GPU's {there / 1e9:.0f} GB are needed"
+        training_args.settle_checkpointing(False, why)
+        if is_main_process():
+            logger.info("gradient_checkpointing = False (%s)", why)
+
+
+@cache
+def _estimate(model: str, method: Method) -> Estimate:
+    return Estimate(load_config(model), method)
+
+
+def estimate(model_args: ModelArguments, on_gpu: bool) -> Estimate:
+    """The memory of what the arguments train, counted once in a process: that takes seconds."""
+    return _estimate(resolve_model_path(model_args.model_name), method_of(model_args, model_args.use_lora, on_gpu))
 
 
 def device_memory(on_gpu: bool) -> int:

@@ -181,6 +181,8 @@ def _local_splits(name: str, options: ReadOptions) -> Splits | None:
         return None
     path = _configured(path, options.config)
     splits = _splits_of(path, path if path.is_dir() else path.parent, options)
+    if not splits and options.data_format is not None:
+        raise UserError(f"{path} holds nothing of the format {options.data_format}; docs/formats.md says what it reads")
     if not splits:
         raise UserError(f"{path} holds nothing to read: {_what_is_there(path, options)}expected {_LAYOUTS}")
     return splits
@@ -188,8 +190,6 @@ def _local_splits(name: str, options: ReadOptions) -> Splits | None:
 
 def _what_is_there(path: Path, options: ReadOptions) -> str:
     """What to say of a folder or file that no reader knows, before what is expected."""
-    if options.data_format is not None:
-        return f"it is not of --data_format {options.data_format}; "
     folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir()][:_LOOKED_INTO] if path.is_dir() else []
     readable = [folder.name for folder in folders if _splits_of(folder, folder, options)]
     if readable:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from .columns import Layout, find_layout, kinds_of_features
 from .paths import ImageFinder, image_finder
-from .records import Record, to_rows
+from .records import TASK_SAMPLE, Record, say_unknown_tasks, to_rows
 from .rows import COLUMNS, ReadOptions, Row, make_row, store_rows
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ def restructure(table: Dataset, options: ReadOptions, origin: Origin) -> Dataset
     when the columns are not known.
     """
     layout = layout_of(table.features, options, origin.where)
+    if layout.task:
+        tasks = table.select_columns([layout.task])[:TASK_SAMPLE][layout.task]
+        say_unknown_tasks(tasks, layout.task, origin.where)
     finder = image_finder(origin.roots, options.image_folder, lenient=layout.is_conversation)
     key = (table._fingerprint, layout, options, origin)
     table = _undecoded(table, layout.image) if layout.image else table

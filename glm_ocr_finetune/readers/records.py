@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..args import JSON_PROMPT, TASK_PROMPTS
+from ..args import JSON_PROMPT, TASK_PROMPTS, TASKS
 from ..errors import UserError
 from ..inputs.labels import clean_label, label_as_found
 from .columns import Layout, find_layout, kinds_of_records
@@ -14,8 +16,12 @@ from .conversations import Turn, read_question, read_turn
 from .donut import unwrapped
 from .image_cells import read_image
 from .paths import Found, ImageFinder
-from .rows import ReadOptions, Row, make_row
+from .rows import ReadOptions, Row, counted, make_row
 from .tiff_pages import page_numbers, read_page
+
+logger = logging.getLogger(__name__)
+
+TASK_SAMPLE = 1000  # rows whose task is looked at for what may be mistyped
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,18 @@ def _prompt_of_task(value: object) -> str | None:
     """The prompt of a task by its name; None for anything else, and the row is asked like all others."""
     name = str(value).strip().casefold()
     return JSON_PROMPT if name == "json" else TASK_PROMPTS.get(name)
+
+
+def say_unknown_tasks(values: Iterable[object], column: str, where: str) -> None:
+    """Warn of values of a task column that name no task, where others do: they may be mistyped."""
+    named = Counter(str(value).strip() for value in values if value is not None and str(value).strip())
+    unknown = [name for name in named if _prompt_of_task(name) is None]
+    if unknown and len(unknown) < len(named):
+        first = ", ".join(f"{name!r} ({counted(named[name], 'row')})" for name in unknown[:5])
+        logger.warning(
+            "%s: the column %s names no task in some rows: %s; they are asked as rows without one (tasks: %s)",
+            *(where, column, first, ", ".join(TASKS)),
+        )
 
 
 def _group(values: Mapping[str, Any], layout: Layout) -> str | None:

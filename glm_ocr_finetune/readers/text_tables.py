@@ -18,7 +18,7 @@ from .columns import Layout, find_layout, is_known_column, kinds_of_records
 from .csv_files import is_table_of_text, read_csv
 from .json_files import read_json
 from .paths import image_finder
-from .records import Record, to_rows
+from .records import Record, say_unknown_tasks, to_rows
 from .rows import ReadOptions, counted, file_state, store_rows
 from .xlsx_files import read_xlsx
 
@@ -67,6 +67,9 @@ def read_text_tables(files: list[Path], root: Path, options: ReadOptions, where:
     records = chain.from_iterable(_records(file, root) for file in files)
     sample = list(islice(records, _SAMPLE))
     layout = _layout(sample, options, where)
+    if layout.task:
+        tasks = (record.values.get(layout.task) for record in sample if record.values is not None)
+        say_unknown_tasks(tasks, layout.task, where)
     finder = image_finder([str(root)], options.image_folder, lenient=layout.is_conversation)
     rows = chain.from_iterable(to_rows(record, layout, finder) for record in chain(sample, records))
     key = ([file_state(file) for file in files], str(root.absolute()), layout, options)

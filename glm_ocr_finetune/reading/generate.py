@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.stack import stack_inputs
 from ..inputs.images import AnyImage, ImageError
-from ..vision.encoder import INPUTS, VisionEncoder, backbone_of
+from ..vision.encoder import INPUTS, VisionEncoder, backbone_of, bring_back
 from ..vision.pixels import Pixels, read_pixels
 from .loops import EVERY, is_loop
 from .room import rows_for
@@ -194,7 +194,8 @@ def _greedy(
     """
     import torch
 
-    device = model.get_input_embeddings().weight.device  # the model's own is the tower's, which may have left the GPU
+    device = model.get_input_embeddings().weight.device
+    bring_back(model, device)
     length = inputs["input_ids"].shape[1]
     answers: list[list[int]] = [[] for _ in limits]
     rows = torch.arange(len(limits), device=device)

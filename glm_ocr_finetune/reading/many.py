@@ -52,7 +52,7 @@ class Tally:
         if isinstance(answer, Exception):
             self.failed += 1
             if len(self.failures) < SHOWN:
-                self.failures.append(f"{scan.id}: {answer}")
+                self.failures.append(str(answer) if scan.id in str(answer) else f"{scan.id}: {answer}")
             return
         self.read += 1
         self.stopped += answer.stopped

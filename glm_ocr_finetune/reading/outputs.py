@@ -42,14 +42,16 @@ def _write_texts(results: Path, folder: Path) -> int:
 
 
 def _write_markdown(results: Path, folder: Path) -> int:
-    """A file for each document, its pages in their order with an empty line between them."""
+    """A file for each document of which something was read, its pages in their order with an empty line between them."""
     count = 0
     common = _common_folder(results)
     for document, rows in groupby(read_results(results), key=lambda row: row["document"]):
-        file = folder / f"{_relative(document, common)}.md"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("\n\n".join(row["text"] for row in rows if "text" in row) + "\n", encoding="utf-8")
-        count += 1
+        texts = [row["text"] for row in rows if "text" in row]
+        if texts:
+            file = folder / f"{_relative(document, common)}.md"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+            count += 1
     return count
 
 

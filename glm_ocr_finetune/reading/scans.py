@@ -9,8 +9,9 @@ import glob
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from ..errors import UserError
 from ..inputs.images import AnyImage, ImageError, image_suffixes, num_animation_frames, open_upright, page_sizes
 from ..inputs.pdf_pages import PdfError, num_pages, page_path
 from ..readers.pages.archives import unpack
-from ..readers.rows import PROBLEMS, image_of
+from ..readers.rows import PROBLEMS, counted, image_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,6 +33,9 @@ PAGED = (".tif", ".tiff")
 UNPLACED = ("no_coordinates", "page_size_differs", "unknown_scale", "shared_image")  # the whole page would be read
 UNFOUND = ("missing_image", "ambiguous_image", "image_is_url", "empty_page", "unreadable_page", "no_image")
 RANGE = re.compile(r"(\d+)(?:(-)(\d+)?)?")
+
+_Found = tuple[Path, str]
+"""A file, and how it is called."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +74,46 @@ class Scan:
         return open_upright(self.image, self.frame)
 
 
-def scans_of_files(names: Sequence[str], recursive: bool = False, pages: str | None = None) -> Iterator[Scan]:
-    """The pages of files, folders, patterns and lists of these, in the order of their names.
+def scans_of_files(
+    names: Sequence[str], recursive: bool = False, pages: str | None = None, said: set[str] | None = None
+) -> Iterator[Scan]:
+    """The pages of files, folders, patterns and lists of these, in the order of their names; each file once.
 
     Args:
         pages: ranges of pages to read of each PDF and TIFF, such as ``1-3,7,10-``.
+        said: what was said before, and is not said again where the same scans are asked for again.
 
     Raises:
-        UserError: there is no such file, nothing in a folder can be read, or the ranges cannot be understood.
+        UserError: there is no such file, nothing in a folder can be read, or a range cannot be understood or is that
+            of no page.
     """
-    wanted = _ranges(pages)
-    for name in names:
-        for file in _files(name, recursive):
-            yield from (scan for scan in _pages_of(file) if _is_wanted(scan.page, wanted))
+    ranges = _ranges(pages)
+    unmatched, longest, is_known = set(ranges), 0, True
+    say = partial(_say_once, set() if said is None else said)
+    for file, name in _each_once(found for one in names for found in _files(one, recursive, say)):
+        for scan in _pages_of(file, name, say):
+            matching = [one for one in ranges if scan.page in one]
+            unmatched.difference_update(matching)
+            longest, is_known = max(longest, scan.num_pages), is_known and not scan.problem
+            if matching or not ranges or scan.problem:  # of a damaged file the pages are not known
+                yield scan
+    if unmatched and is_known:
+        wrong = ",".join(one.text for one in ranges if one in unmatched)
+        raise UserError(f"--pages {wrong}: no document has such a page; the longest has {counted(longest, 'page')}")
+
+
+def _each_once(files: Iterable[_Found]) -> Iterator[_Found]:
+    given: set[str] = set()
+    for file, name in files:
+        if name not in given:
+            given.add(name)
+            yield file, name
+
+
+def _say_once(said: set[str], text: str) -> None:
+    if text not in said:
+        said.add(text)
+        logger.warning("%s", text)
 
 
 def scans_of_rows(rows: Dataset, of_pages: bool = True) -> Iterator[Scan]:
@@ -122,31 +153,43 @@ def shard_of(part: str | None) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _files(name: str, recursive: bool) -> Iterator[Path]:
+def _files(name: str, recursive: bool, say: Callable[[str], None], is_listed: bool = False) -> Iterator[_Found]:
     path = Path(name)
     if path.is_dir():
-        yield from _inside(path, recursive)
+        yield from ((file, str(file)) for file in _inside(path, name, recursive, say))
     elif path.is_file() and path.suffix.lower() == ZIP:
-        yield from _inside(unpack(path), recursive=True)
+        folder = unpack(path)
+        yield from ((file, str(path / file.relative_to(folder))) for file in _inside(folder, name, True, say))
     elif path.is_file() and path.suffix.lower() == LIST:
-        yield from _listed(path, recursive)
+        yield from _listed(path, recursive, say)
     elif path.is_file():
-        yield path
+        yield path, name
     elif glob.has_magic(name) and (found := sorted(glob.glob(name, recursive=True))):
-        yield from (Path(one) for one in found if Path(one).is_file())
+        yield from ((Path(one), one) for one in found if Path(one).is_file())
+    elif is_listed:
+        yield path, name  # one of many: it fails alone
     else:
         raise UserError(f"--image {name} does not exist")
 
 
-def _listed(file: Path, recursive: bool) -> Iterator[Path]:
+def _listed(file: Path, recursive: bool, say: Callable[[str], None]) -> Iterator[_Found]:
     """The files that a list names, one a line, relative to where the list lies or to the working directory."""
-    with file.open(encoding="utf-8-sig") as lines:
-        for line in filter(None, map(str.strip, lines)):
-            beside = file.parent / line
-            yield from _files(str(beside if beside.exists() else line), recursive)
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except ValueError as error:
+        raise UserError(f"--image {file} is no list of paths in UTF-8: {error}") from error
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        beside = file.parent / line
+        if line and beside.resolve() == file.resolve():
+            raise UserError(f"{file}:{number} names the list itself")
+        try:
+            if line:
+                yield from _files(str(beside if beside.exists() else line), recursive, say, is_listed=True)
+        except UserError as error:
+            raise UserError(f"{file}:{number}: {str(error).removeprefix('--image ')}") from error
 
 
-def _inside(folder: Path, recursive: bool) -> Iterator[Path]:
+def _inside(folder: Path, name: str, recursive: bool, say: Callable[[str], None]) -> Iterator[Path]:
     """What can be read in a folder; the rest is counted in one line."""
     readable = image_suffixes() | {PDF}
     left_out: Counter[str] = Counter()
@@ -159,9 +202,10 @@ def _inside(folder: Path, recursive: bool) -> Iterator[Path]:
             left_out[_kind(entry)] += 1
     rest = ", ".join(f"{number} {kind}" for kind, number in left_out.most_common())
     if not count:
-        raise UserError(f"--image {folder} is a folder without images; found: {rest or 'nothing'}")
+        kind = "folder" if Path(name).is_dir() else "zip"
+        raise UserError(f"--image {name} is a {kind} without images; found: {rest or 'nothing'}")
     if rest:
-        logger.warning("%s: %d files; left out: %s", folder, count, rest)
+        say(f"{name}: {count} files; left out: {rest}")
 
 
 def _kind(entry: Path) -> str:
@@ -171,38 +215,53 @@ def _kind(entry: Path) -> str:
     return "folder" if entry.is_dir() else entry.suffix.lower() or "without a suffix"
 
 
-def _pages_of(file: Path) -> Iterator[Scan]:
-    """The pages of a file: all of a PDF or TIFF, the first frame of anything else; a damaged file is one scan."""
-    name, suffix = str(file), file.suffix.lower()
+def _pages_of(file: Path, name: str, say: Callable[[str], None]) -> Iterator[Scan]:
+    """The pages of a file: all of a PDF or TIFF, the first frame of anything else; a damaged file is one scan.
+
+    Args:
+        name: how the file is called, which may lie unpacked elsewhere.
+    """
+    path, suffix = str(file), file.suffix.lower()
     try:
-        if suffix == PDF:
-            count = num_pages(name)
+        if suffix == PDF and file.is_file():
+            count = num_pages(path)
             for number in range(1, count + 1):
-                path = page_path(name, number)
-                yield Scan(path, {"bytes": None, "path": path}, name, number, num_pages=count)
+                image = {"bytes": None, "path": page_path(path, number)}
+                yield Scan(page_path(name, number), image, name, number, num_pages=count)
             return
-        frames = list(page_sizes(name)) if suffix in PAGED else [0]
-        if suffix not in PAGED and (count := num_animation_frames(name)) > 1:
-            logger.warning("%s: an animation; the first of its %d frames is read", name, count)
+        frames = list(page_sizes(path)) if suffix in PAGED else [0]
+        if suffix not in PAGED and (count := num_animation_frames(path)) > 1:
+            say(f"{name}: an animation; the first of its {count} frames is read")
     except (ImageError, PdfError) as error:
-        yield Scan(name, name, name, problem=str(error))
+        yield Scan(name, path, name, problem=str(error).replace(path, name))
         return
     for number, frame in enumerate(frames, start=1):
         own = f"{name}#page={number}" if len(frames) > 1 else name
-        yield Scan(own, {"bytes": None, "path": name}, name, number, frame, num_pages=len(frames))
+        yield Scan(own, {"bytes": None, "path": path}, name, number, frame, num_pages=len(frames))
 
 
-def _ranges(pages: str | None) -> list[tuple[int, int | None]] | None:
-    """(first, last) of each range; last is None where it is open."""
-    if pages is None:
-        return None
-    found = [RANGE.fullmatch(part.strip()) for part in pages.split(",")]
-    if not all(found):
+@dataclass(frozen=True)
+class _Range:
+    """The pages from the first to the last, or to the end where that is None."""
+
+    text: str
+    first: int
+    last: int | None
+
+    def __contains__(self, page: int) -> bool:
+        return self.first <= page and (self.last is None or page <= self.last)
+
+
+def _ranges(pages: str | None) -> list[_Range]:
+    """The ranges of ``--pages``; none where all pages are read."""
+    return [] if pages is None else [_range(part.strip(), pages) for part in pages.split(",")]
+
+
+def _range(text: str, pages: str) -> _Range:
+    found = RANGE.fullmatch(text)
+    if not found:
         raise UserError(f"--pages {pages} cannot be understood; expected ranges such as 1-3,7,10-")
-    return [
-        (int(one[1]), int(one[3]) if one[3] else None if one[2] else int(one[1])) for one in found if one is not None
-    ]
-
-
-def _is_wanted(page: int, ranges: list[tuple[int, int | None]] | None) -> bool:
-    return ranges is None or any(first <= page and (last is None or page <= last) for first, last in ranges)
+    first, last = int(found[1]), int(found[3]) if found[3] else None if found[2] else int(found[1])
+    if first < 1 or (last is not None and last < first):
+        raise UserError(f"--pages {pages}: {text} holds no page; pages count from 1, and a range from low to high")
+    return _Range(text, first, last)

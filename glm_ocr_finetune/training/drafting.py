@@ -16,9 +16,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from ..errors import UserError
 from ..model.checkpoint import carried_mtp_tensors, stored_as
 from ..model.draft_layer import DEPTH, DraftLayer, load_draft_layer
-from ..model.mtp import MTP_FILE, read_mtp_tensors
+from ..model.loading import load_config, resolve_model_path
+from ..model.mtp import MTP_FILE, files_of_mtp_tensors, mtp_prefix, read_mtp_tensors
 from ..model.tiny import is_tiny
 from ..vision.encoder import without_adapters
 from .draft_loss import Row, draft_loss
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NO_LAYER = "--mtp train: {} has no multi-token-prediction layer to train; leave the flag out"
 RATES = {False: 1e-4, True: 1e-3}  # peak learning rate of the layer, by whether the model is the tiny one
 
 
@@ -112,18 +115,25 @@ class Drafts:
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, directory / MTP_FILE)
 
 
+def check_drafts(model_name: str) -> None:
+    """Raise UserError for a base without the layer, by the names of its tensors, before anything is loaded."""
+    path = resolve_model_path(model_name)
+    if not files_of_mtp_tensors(path, mtp_prefix(load_config(path))):
+        raise UserError(NO_LAYER.format(model_name))
+
+
 def drafts_of(model: Any, args: TrainingArguments) -> Drafts | None:
     """The layer of the base that ``model`` was loaded from, to be trained with ``--mtp train``; None where it is kept.
 
-    A base that has none is said.
+    Raises:
+        UserError: the base has none.
     """
     if args.mtp != "train":
         return None
     bare = without_adapters(model)
     layer = load_draft_layer(bare.name_or_path, bare.config) if bare.name_or_path else None
     if layer is None:
-        logger.warning("--mtp train: %s has no multi-token-prediction layer to train", bare.name_or_path or "the model")
-        return None
+        raise UserError(NO_LAYER.format(bare.name_or_path or "the model"))
     return Drafts(layer, RATES[is_tiny(bare.config)], args.device)
 
 

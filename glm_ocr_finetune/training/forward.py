@@ -108,13 +108,13 @@ def whole_weight(head: nn.Linear) -> Iterator[Tensor]:
     FSDP2 frees it, and adds up its gradient over ranks, at the end of the backward pass. The gradient through
     ``DTensor.full_tensor()``, which TRL takes, would stay each rank's own.
     """
-    shared = isinstance(head, FSDPModule)
-    if shared:
-        head.unshard()
+    sharded = head if isinstance(head, FSDPModule) else None
+    if sharded:
+        sharded.unshard()
     with maybe_gather_lm_head_ctx(head.weight):
         yield head.weight
-    if shared and not torch.is_grad_enabled():
-        head.reshard()
+    if sharded and not torch.is_grad_enabled():
+        sharded.reshard()
 
 
 def score_next_tokens(hidden: Tensor, labels: Tensor, head: nn.Linear) -> FusedCausalLMOutput:

@@ -91,8 +91,10 @@ def arguments_with_effect(*groups: ModelArguments | DataArguments | TrainingArgu
     """Name to value, as JSON has it, of the arguments that may change what is trained."""
     values: dict[str, Any] = {}
     for group in groups:
-        of_training = isinstance(group, TrainingArguments)
-        values |= group.to_dict() | {"sharding": sharding_of(group)} if of_training else asdict(group)
+        if isinstance(group, TrainingArguments):
+            values |= group.to_dict() | {"sharding": sharding_of(group)}
+        else:
+            values |= asdict(group)
     if values.get("lora_alpha") is None:
         values["lora_alpha"] = 2 * values["lora_rank"]
     kept = {name: value for name, value in values.items() if not WITHOUT_EFFECT.fullmatch(name)}

@@ -22,7 +22,8 @@ class ShardingTrainer(SFTTrainer):
     def create_accelerator_and_postprocess(self) -> None:
         """As transformers'. accelerate leaves ``--fsdp`` out on a CPU without a word; here it is put into effect."""
         super().create_accelerator_and_postprocess()
-        if sharding_of(self.args) == "FSDP" and not self.is_fsdp_enabled and self.args.world_size > 1:
+        left_out = self.accelerator.distributed_type == DistributedType.MULTI_CPU
+        if sharding_of(self.args) == "FSDP" and left_out:
             shard_on_a_cpu(self.accelerator, FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args or {}))
             self.is_fsdp_enabled = True
 

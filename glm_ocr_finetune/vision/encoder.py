@@ -14,6 +14,7 @@ from ..ranks import greatest
 from .cache import SHARE_OF_FREE, DiskStore, VisionCache, cache_home, fingerprint
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from transformers import Glm46VProcessor
 
@@ -31,6 +32,16 @@ def without_adapters(model: Any) -> Any:
 def backbone_of(model: Any) -> Any:
     """The ``GlmOcrModel`` inside a model with or without adapters: ``visual`` and ``language_model`` are its parts."""
     return without_adapters(model).model
+
+
+def bring_back(model: Any, device: torch.device) -> None:
+    """Put a tower that has left the GPU back beside the language model, before something is generated.
+
+    ``generate`` moves its inputs to the device of a model's first weight, and that is the tower's.
+    """
+    visual = backbone_of(model).visual
+    if visual.device != device:
+        visual.to(device)
 
 
 @dataclass
@@ -90,8 +101,8 @@ class VisionEncoder:
             known.append(features)
         return known
 
-    def _encode(self, backbone: Any, patches: Tensor | None, grids: Tensor) -> Iterator[Tensor]:
-        """What the tower and the projector make of images, some of them at a time."""
+    def _encode(self, backbone: Any, patches: Any, grids: Tensor) -> Iterator[Tensor]:
+        """What the tower and the projector make of images, some of them at a time; patches are None where there are none."""
         import torch
 
         counts = grids.prod(-1).tolist()

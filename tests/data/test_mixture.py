@@ -67,6 +67,28 @@ def test_shares_are_of_samples_and_the_smaller_set_is_repeated(processor: Any, t
     assert len(lengths) == len(splits.train_tokens) == len(splits.train_image_tokens) == 16
 
 
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (100, ("400 samples to train on, 99.01% of all (8 different, each 50 times)", "4 samples to train on, 0.99%")),
+        (
+            5000,
+            (
+                "20,000 samples to train on, 99.98% of all (8 different, each 2,500 times)",
+                "4 samples to train on, 0.02%",
+            ),
+        ),
+        (5, ("20 samples to train on, 83% of all (8 different, each 2.5 times)", "4 samples to train on, 17%")),
+    ],
+)
+def test_large_and_small_shares_are_said_in_full(
+    processor: Any, two: tuple[str, str], share: int, said: tuple[str, str]
+) -> None:
+    notes = load(processor, f"{two[0]}:{share}", f"{two[1]}:1", evaluate=False).notes
+    assert notes[0] == f"{two[0]}: {said[0]}"
+    assert notes[1].startswith(f"{two[1]}: {said[1]} of all")
+
+
 def test_each_has_its_own_prompt_column_and_split(processor: Any, two: tuple[str, str], tmp_path: Path) -> None:
     write_lines(tmp_path / "many", "test", ["nectar"])
     splits = load(

@@ -48,6 +48,19 @@ def test_held_out_samples_are_the_same_for_a_seed_and_none_is_lost(processor: An
     assert (len(first.train_tokens), len(first.evaluation_tokens)) == (9, 3)
 
 
+def test_an_evaluation_of_no_group_is_said(processor: Any, tmp_path: Path) -> None:
+    write_lines(tmp_path, "train", WORDS[:8])
+    file = tmp_path / "train.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for writers, told in ((["a"] * 3 + ["b"] * 3 + [None] * 2, True), (["a", "b", "c", "d"] * 2, False)):
+        texts = [json.dumps(row | {"writer": writer}) for row, writer in zip(rows, writers, strict=True)]
+        file.write_text("\n".join(texts))
+        splits = load(processor, tmp_path, group_column="writer", eval_split_size=0.25)
+        assert (splits.groups[1] == 0) is told
+        note = "nothing of the 2 groups is evaluated on: only rows without a group are"
+        assert (note in splits.notes) is told
+
+
 def test_the_test_split_is_read_first_and_an_eval_split_is_used(processor: Any, tmp_path: Path) -> None:
     write_lines(tmp_path, "train", WORDS[:6])
     write_lines(tmp_path, "test", WORDS[6:9])

@@ -12,9 +12,10 @@ from streamed import BAD, lines, write_parquet, write_shards
 
 from glm_ocr_finetune import TrainingArguments
 from glm_ocr_finetune.args import DataArguments
+from glm_ocr_finetune.argument_checks import refuse_with_streaming
 from glm_ocr_finetune.data import streaming
 from glm_ocr_finetune.data.stream import Reader
-from glm_ocr_finetune.data.streaming import load_streamed, refuse_with_streaming
+from glm_ocr_finetune.data.streaming import load_streamed
 from glm_ocr_finetune.errors import UserError
 from glm_ocr_finetune.inputs.processor import PixelBudget
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
@@ -92,6 +93,7 @@ def test_groups_are_kept_apart_where_they_are_asked_for(renderer: PromptRenderer
     hands = {source: f"hand {int(source.split(':')[1]) % 10}" for source in (f"train:{row}" for row in range(40))}
     held = {hands[source] for source in sources(splits.evaluation)}
     assert len(held) == 1
+    assert splits.notes[1] == "held out: 1 group, of which no sample is trained on"
     assert not held & {hands[source] for source in streamed_sources(splits)}
     free = load(renderer, tmp_path, arguments(tmp_path))
     assert len(streamed_sources(free)) == 39 - 4

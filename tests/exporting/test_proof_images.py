@@ -38,6 +38,18 @@ def test_a_data_set_that_is_named_comes_first(source: Source, renderer: PromptRe
     assert [one.truth for one in images] == ["amber", "a longer line than those"]
 
 
+def test_fewer_than_were_asked_for_is_said(
+    source: Source, renderer: PromptRenderer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_lines(tmp_path, "test", ("amber", "birch"))
+    for wanted in (2, 5000):
+        images, _ = choose_images(source, ExportArguments(prove=wanted, dataset_name=str(tmp_path)), renderer)
+        assert len(images) == 2
+    assert [record.message for record in caplog.records if "--prove" in record.message] == [
+        "--prove 5000: there are only 2 images, and all are read"
+    ]
+
+
 def test_the_evaluation_of_the_run_is_taken_where_its_images_are_left(
     source: Source, renderer: PromptRenderer, tmp_path: Path
 ) -> None:

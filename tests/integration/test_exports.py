@@ -137,6 +137,34 @@ def test_files_are_looked_at_even_when_none_are_read(run: Run, tmp_path: Path) -
     assert "read 0" not in err
 
 
+@pytest.mark.parametrize("size", ["1", "0", "2XB", "0GB", "GB"])
+def test_a_size_that_is_none_is_told_before_anything_is_loaded(run: Run, tmp_path: Path, size: str) -> None:
+    code, _, err = run("export", "--model", "nowhere", "--output_dir", tmp_path / "out", "--max_shard_size", size)
+    assert (code, err) == (
+        2,
+        f"error: --max_shard_size {size} is no size of a file; expected for instance 500MB or 2GB\n",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["file", "file/out"])
+def test_a_folder_that_cannot_be_written_is_told_first(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("x")
+    code, _, err = run("export", "--model", "nowhere", "--output_dir", tmp_path / name)
+    assert code == 2
+    assert f"--output_dir {tmp_path / name} " in err
+
+
+def test_an_export_that_fails_midway_leaves_nothing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(folder: Path, *_: Any) -> None:
+        assert (folder / "model.safetensors").is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workflow, "write_beside", failing)
+    assert run("export", "--model", "tiny-random", "--output_dir", tmp_path / "out", "--prove", 0)[0] == 130
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_is_there_is_not_overwritten(run: Run, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -85,3 +86,37 @@ def test_a_file_that_is_named_is_read_whatever_its_name(tmp_path: Path, run: Run
     code, out, _ = run(*READ, tmp_path / name)
     assert code == 0
     assert out.strip()
+
+
+def test_a_folder_of_readings_says_each_thing_once(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "in").mkdir()
+    draw_line("amber").save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "bad.png").write_bytes(b"no image")
+    (tmp_path / "in" / "notes.md").write_text("x")
+    given = (*READ, tmp_path / "in", tmp_path / "in" / "bad.png")
+    code, _, err = run(*given, "--output_dir", tmp_path / "out", "--output_format", "markdown")
+    assert code == 1
+    assert err.count("left out: 1 .md") == 1
+    assert err.count(f"{tmp_path / 'in' / 'bad.png'}") == 1
+    assert [file.name for file in (tmp_path / "out" / "markdown").iterdir()] == ["a.png.md"]
+    ids = [json.loads(line)["id"] for line in (tmp_path / "out" / "readings.jsonl").read_text().splitlines()]
+    assert ids == [str(tmp_path / "in" / name) for name in ("a.png", "bad.png")]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--image", "{in}", "--output_format", "text"), "--output_format needs --output_dir"),
+        (("--regions", "nowhere", "--output_dir", "{out}"), "--regions nowhere does not exist"),
+        (("--regions", "{in}", "--output_dir", "{out}"), "a.png holds nothing of the format pages; docs/formats.md"),
+    ],
+)
+def test_what_infer_refuses_speaks_of_its_own_flags(
+    tmp_path: Path, run: Run, given: tuple[str, ...], message: str
+) -> None:
+    draw_line("amber").save(tmp_path / "a.png")
+    words = [word.format(**{"in": tmp_path / "a.png", "out": tmp_path / "out"}) for word in given]
+    code, _, err = run("infer", "--model", "tiny", *words)
+    assert code == 2
+    assert message in err
+    assert "--data_format" not in err

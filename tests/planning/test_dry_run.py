@@ -17,7 +17,7 @@ from glm_ocr_finetune.data.splits import load_splits
 from glm_ocr_finetune.inputs.processor import load_processor
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
 from glm_ocr_finetune.model.loading import load_model
-from glm_ocr_finetune.planning.dry_run import parts_table, show_samples
+from glm_ocr_finetune.planning.dry_run import parts_table, show_samples, visible
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -59,6 +59,11 @@ def test_a_batch_is_spelt_out_as_it_is_trained(tmp_path: Path, run: Run) -> None
     assert re.search(r"2 samples in one row of \d+ tokens: 7 trained, no padding", out)
     _, padded, _ = run("train", "--model_name", "tiny-random", *words, "--dry_run", "True", "--padding_free", "False")
     assert re.search(r"2 x \d+ tokens: 7 trained, 1 padding", padded)
+
+
+def test_what_a_terminal_would_obey_is_shown_instead() -> None:
+    assert visible("a\x1b[31m\r\tb\nc") == "a\\x1b[31m\\r\\tb⏎c"
+    assert visible("\u202eä ß 漢\ufffd") == "\\u202eä ß 漢\ufffd"
 
 
 def test_lengths_are_counted(processor: Any, line_folder: Path) -> None:

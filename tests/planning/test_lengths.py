@@ -13,7 +13,7 @@ from glm_ocr_finetune.args import DataArguments, ModelArguments
 from glm_ocr_finetune.data.lengths import Shapes, fit, settle
 from glm_ocr_finetune.inputs.processor import PixelBudget
 from glm_ocr_finetune.planning import lengths
-from glm_ocr_finetune.planning.lengths import device_memory, fits_device, fitting_of
+from glm_ocr_finetune.planning.lengths import device_memory, fits_device, fitting_of, settle_checkpointing
 
 
 def arguments(**given: Any) -> TrainingArguments:
@@ -69,3 +69,32 @@ def test_whole_pages_fit_this_machine_with_the_tiny_model() -> None:
     settled = fitting_of(ModelArguments(model_name="tiny-random"), DataArguments("data"), arguments())(pages, budget)
     assert (settled.budget, settled.max_length) == (budget, 6645)
     assert not settled.too_long.any()
+
+
+def on_gpu(monkeypatch: pytest.MonkeyPatch, gigabytes: float, **given: Any) -> TrainingArguments:
+    """Arguments as they are settled on a GPU of a size, and the samples' memory settled on them."""
+    monkeypatch.setattr(lengths, "device_memory", lambda on_gpu: int(gigabytes * 1e9))
+    settled = arguments(**given)
+    if not given:
+        settled.settle_checkpointing(True, "saves GPU memory")
+
+    class Samples:
+        train_tokens = np.full(8, 300)
+        train_image_tokens = np.full(8, 150)
+        stream = None
+
+    settle_checkpointing(ModelArguments(model_name="tiny-random"), settled, Samples())  # type: ignore[arg-type]
+    return settled
+
+
+def test_activations_are_recomputed_only_where_the_gpu_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    roomy = on_gpu(monkeypatch, 80)
+    assert roomy.gradient_checkpointing is False
+    assert "of this GPU's 80 GB" in roomy.origins["gradient_checkpointing"]
+    assert getattr(roomy, "activation_checkpointing", False) is False
+    assert on_gpu(monkeypatch, 0.9).gradient_checkpointing is True
+
+
+def test_what_the_user_said_of_checkpointing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert on_gpu(monkeypatch, 80, gradient_checkpointing=True).gradient_checkpointing is True
+    assert on_gpu(monkeypatch, 80, activation_checkpointing=True).gradient_checkpointing is True

@@ -256,7 +256,7 @@ def test_named_formats(folder: Path) -> None:
     assert texts(folder) == ["from the table"]
     assert texts(folder, data_format="pairs") == ["from the pair"]
     assert texts(folder, data_format="table") == ["from the table"]
-    with pytest.raises(UserError, match="it is not of --data_format webdataset"):
+    with pytest.raises(UserError, match="holds nothing of the format webdataset"):
         read(folder, data_format="webdataset")
 
 

@@ -598,3 +598,29 @@ def test_kraken_pair(tmp_path: Path) -> None:
     row = load_rows(str(tmp_path), split="train")[0]
     assert row["text"].startswith("ܠܐ ܡܕܡ")
     assert row["source"] == "000236.gt.txt"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        (["table", "tabel", "Formula", "tabel"], "the column task names no task in some rows: 'tabel' (2 rows); they"),
+        (["table", "", None, " json "], None),
+        (["train", "test", "ocr", "ocr"], None),
+    ],
+)
+def test_tasks_that_may_be_mistyped_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, tasks: list[str | None], said: str | None
+) -> None:
+    from datasets import Dataset
+
+    (tmp_path / "images").mkdir()
+    rows = [row | {"task": task} for row, task in zip(records(), tasks, strict=True)]
+    file = write_lines(tmp_path / f"rows.{kind}", rows)
+    if kind == "parquet":
+        Dataset.from_list(rows).to_parquet(file)
+    with caplog.at_level(logging.WARNING, logger="glm_ocr_finetune"):
+        load_rows(str(file), split="train")
+    found = [record.message for record in caplog.records if "names no task" in record.message]
+    assert len(found) == (said is not None)
+    assert all(str(said) in message for message in found)

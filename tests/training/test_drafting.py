@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from glm_ocr_finetune.model.draft_layer import load_draft_layer
 from glm_ocr_finetune.model.loading import load_for_reading, load_weights
 from glm_ocr_finetune.model.mtp import MTP_FILE, mtp_prefix, read_mtp_tensors
 from glm_ocr_finetune.reading.speculative import speculation_for
+from glm_ocr_finetune.training.drafting import check_drafts
 
 
 def trainer(folder: Path, output: Path, use_lora: bool = False, model_name: str = "tiny-random", **changes: Any) -> Any:
@@ -179,22 +181,15 @@ def test_a_gradient_that_is_not_finite_stops_only_the_layer(
     assert "multi-token-prediction layer is not finite" in caplog.text
 
 
-def test_a_base_without_the_layer_is_said(
-    line_folder: Path, tiny_random: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    for file in tiny_random.iterdir():
-        if file.name != "model.safetensors":
-            (bare / file.name).write_bytes(file.read_bytes())
+def test_a_base_without_the_layer_is_refused(line_folder: Path, tiny_random: Path, tmp_path: Path) -> None:
+    bare = Path(shutil.copytree(tiny_random, tmp_path / "bare"))
     prefix = mtp_prefix(load_weights("tiny-random").config)
     held = load_file(tiny_random / "model.safetensors")
-    save_file(
-        {name: v for name, v in held.items() if not name.startswith(prefix)},
-        bare / "model.safetensors",
-        {"format": "pt"},
-    )
-    with caplog.at_level(logging.WARNING, logger="glm_ocr_finetune"):
-        run = trainer(line_folder, tmp_path / "out", model_name=str(bare), mtp="train", max_steps=1)
-    assert run.drafts is None
-    assert f"--mtp train: {bare} has no multi-token-prediction layer to train" in caplog.text
+    without = {name: value for name, value in held.items() if not name.startswith(prefix)}
+    save_file(without, bare / "model.safetensors", {"format": "pt"})
+    message = f"--mtp train: {bare} has no multi-token-prediction layer to train; leave the flag out"
+    with pytest.raises(UserError, match=message):
+        trainer(line_folder, tmp_path / "out", model_name=str(bare), mtp="train", max_steps=1)
+    with pytest.raises(UserError, match=message):
+        check_drafts(str(bare))
+    check_drafts("tiny-random")

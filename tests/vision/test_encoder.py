@@ -15,7 +15,7 @@ from glm_ocr_finetune.model.adapters import add_lora
 from glm_ocr_finetune.model.loading import load_weights
 from glm_ocr_finetune.vision import encoder as encoding
 from glm_ocr_finetune.vision.cache import MemoryStore, VisionCache
-from glm_ocr_finetune.vision.encoder import VisionEncoder, backbone_of
+from glm_ocr_finetune.vision.encoder import VisionEncoder, backbone_of, bring_back
 from glm_ocr_finetune.vision.pixels import read_pixels
 
 
@@ -104,6 +104,21 @@ def test_a_tower_that_is_trained_gets_its_gradient(model: Any) -> None:
     sum(one.sum() for one in VisionEncoder(frozen=False).features(model.model, batch_of(model))).backward()
     assert model.model.visual.patch_embed.proj.weight.grad is not None
     model.zero_grad()
+
+
+def test_a_tower_elsewhere_comes_back_before_something_is_generated(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``generate`` takes the device of a model's first weight, the tower's, and moves its inputs there."""
+    visual = backbone_of(model).visual
+    moved: list[Any] = []
+    monkeypatch.setattr(visual, "to", moved.append)
+    bring_back(model, torch.device("cpu"))
+    assert moved == []
+    monkeypatch.setattr(type(visual), "device", property(lambda self: torch.device("meta")))
+    bring_back(model, torch.device("cpu"))
+    assert moved == [torch.device("cpu")]
+    assert next(model.parameters()) is next(visual.parameters()), "then nothing has to come back any more"
 
 
 @pytest.mark.parametrize(("frozen", "most"), [(True, 3), (False, 1)])
