@@ -92,7 +92,7 @@ class Difference:
         base_read, tuned_read: readings that differ, of the base and of the saved model.
         weights: greatest difference of a weight of the last checkpoint, over the largest weight of its tensor.
         saved: the same of the saved model, in bf16 steps of the largest.
-        same_names: whether names, shapes and types are the same in both.
+        same_names: whether names, shapes and types are the same in both, and the table of the model card.
     """
 
     loss: float
@@ -121,7 +121,7 @@ def compare(one: Path, other: Path) -> Difference:
         tuned_read=read["tuned"],
         weights=_of_weights(*pairs[0]),
         saved=_of_weights(*pairs[1]) * 256,  # a bf16 number has 8 bits
-        same_names=all(_shapes(a) == _shapes(b) for a, b in pairs),
+        same_names=all(_shapes(a) == _shapes(b) for a, b in pairs) and _trained(one) == _trained(other),
     )
 
 
@@ -133,6 +133,12 @@ def _relative(expected: list[float], found: list[float]) -> float:
 def _of_weights(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> float:
     both = [(value.float(), found[name].float()) for name, value in expected.items()]
     return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-12)) for a, b in both)
+
+
+def _trained(run: Path) -> list[str]:
+    """What the model card says was trained and frozen."""
+    lines = (run / "README.md").read_text("utf-8").splitlines()
+    return [line for line in lines if line.startswith(("| trained |", "| frozen |"))]
 
 
 def _shapes(weights: dict[str, torch.Tensor]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
