@@ -33,7 +33,9 @@ def main() -> int:
     parser.add_argument("--faults", type=Path, default=Path("fuzzing-faults"))
     parser.add_argument("--minimise", action="store_true", help="write a small set of --corpus to fuzzing/corpus")
     parser.add_argument("--within", type=int, help=argparse.SUPPRESS)  # seconds; the process that fuzzes
-    args = parser.parse_args()
+    args, own_words = parser.parse_known_args()
+    if own_words:
+        fuzz(args.target, own_words)  # libFuzzer starts this program again to look at a corpus
     corpus = args.corpus or Path(f"fuzzing-{args.target}")
     kept = KEPT / args.target
     for folder in (corpus, args.faults, kept):
@@ -71,7 +73,7 @@ def fuzz(target: str, words: list[str]) -> None:
         from . import targets
 
         import_all("readers", "metrics", "inputs")
-    atheris.Setup([sys.argv[0], *words], targets.TARGETS[target])
+    atheris.Setup([f"{sys.executable} -m fuzzing {target}", *words], targets.TARGETS[target])
     atheris.Fuzz()
 
 

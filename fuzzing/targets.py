@@ -7,7 +7,6 @@ fault: another exception, a message of several lines, a row that is neither, mor
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -39,15 +38,21 @@ class Fault(Exception):
 
 
 @cache
-def workplace() -> Path:
-    """A folder in memory with two small images and no other file."""
+def workplace(images: tuple[str, ...] = ("images/0.png", "images/1.png")) -> Path:
+    """A folder in memory with images of the size that the page files tell, and no other file."""
     from PIL import Image
 
-    os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="fuzzing-cache-", dir=memory())
     folder = Path(tempfile.mkdtemp(prefix="fuzzing-", dir=memory()))
     (folder / "images").mkdir()
-    for number in range(2):
-        Image.new("L", (40, 30), 200).save(folder / "images" / f"{number}.png")
+    for name in images:
+        Image.new("L", (300, 200), 200).save(folder / name)
+    return folder
+
+
+def workplace_of_pages() -> Path:
+    """A folder for page files, with the images that go by their names and the page that METS names."""
+    folder = workplace(("images/0.png", "abbyy.png", "page.png"))
+    (folder / "images" / "page.xml").write_text(DOCUMENTS["page.xml"].replace("images/", ""), encoding="utf-8")
     return folder
 
 
@@ -56,9 +61,9 @@ def memory() -> str | None:
 
 
 @contextmanager
-def file_of(name: str, content: bytes) -> Iterator[Path]:
-    """A file of the workplace while it is looked at."""
-    file = workplace() / name
+def file_of(name: str, content: bytes, folder: Path | None = None) -> Iterator[Path]:
+    """A file of a workplace while it is looked at."""
+    file = (folder or workplace()) / name
     file.write_bytes(content)
     try:
         yield file
@@ -79,17 +84,27 @@ def one_line() -> Iterator[None]:
 
 def load(path: Path, **options: str) -> None:
     """Every row of the split ``train``, as a data set is read, and whether each is one."""
-    import datasets
-
     from glm_ocr_finetune.readers import PROBLEMS, load_rows
 
-    cache_folder = Path(datasets.config.HF_DATASETS_CACHE)
-    with one_line():
+    with cache_of_its_own(), one_line():
         for row in load_rows(str(path), split="train", **options).to_list():
             usable = row["text"] and row["image"] and row["source"]
             if not (row["problem"] in PROBLEMS if row["problem"] else usable):
                 raise Fault(f"a row that is neither usable nor explained: {row}")
-    shutil.rmtree(cache_folder, ignore_errors=True)
+
+
+@contextmanager
+def cache_of_its_own() -> Iterator[None]:
+    """What is read is stored in memory, and thrown away; the user's cache is not touched."""
+    import datasets
+
+    usual, own = datasets.config.HF_DATASETS_CACHE, tempfile.mkdtemp(prefix="fuzzing-cache-", dir=memory())
+    datasets.config.HF_DATASETS_CACHE = Path(own)
+    try:
+        yield
+    finally:
+        datasets.config.HF_DATASETS_CACHE = usual
+        shutil.rmtree(own)
 
 
 def readers(data: bytes) -> None:
@@ -113,7 +128,7 @@ def pages(data: bytes) -> None:
         spoilt = etree.tostring(root.getroottree(), encoding="utf-8", xml_declaration=True)
     else:
         spoilt = draw.rest()
-    with file_of(name, spoilt) as file:
+    with file_of(name, spoilt, workplace_of_pages()) as file:
         load(file, level=level)
 
 

@@ -36,6 +36,7 @@ from .loaders import EachOnce, Samples, in_order, load_batches, numbers_of_step
 from .model_card import write_card
 from .processes import share_weights
 from .run_record import RunRecord
+from .step_lines import StepLines, take_the_place_of_bars
 from .stream_loader import StreamLoader
 from .trainer_parts import callbacks_for, without_trls_own
 
@@ -95,7 +96,7 @@ class GlmOcrTrainer(DraftingTrainer):
         self.step_tokens: int | None = None  # label tokens, on all ranks; None where nobody counts
         self.tokens_of_epoch: int | None = None
         self.evaluated: list[tuple[float, int]] = []  # mean loss and label tokens of each batch of an evaluation
-        self.divergence = StopOnDivergence(self.rows_of_step)
+        self.divergence, self.step_lines = StopOnDivergence(self.rows_of_step), StepLines()
         super().__init__(
             model=model,
             args=without_trls_own(args, streams=stream is not None),
@@ -105,12 +106,20 @@ class GlmOcrTrainer(DraftingTrainer):
             processing_class=processing_class,
             callbacks=[*callbacks_for(args, encoder, self.stream), self.divergence],
         )
+        take_the_place_of_bars(self, self.step_lines)
         keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
         in_steps = replace(encoder, together=True) if share_weights(args) else encoder
         replace_forward(without_adapters(self.model), in_steps, padding_free, drafts.watch if drafts else None)
         # Count label tokens over accumulation and ranks. transformers asks the model's class, which says no because
         # its own forward takes no count; TRL's compute_loss, which is what runs here, does.
         self.model_accepts_loss_kwargs = True
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As transformers'; the live line is gone afterwards, whatever happens."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.step_lines.close()
 
     def get_train_dataloader(self) -> DataLoader[Any] | StreamLoader:
         """Batches of the stream, or as :class:`~.batching.BatchPlan` makes them; what has no length is left to transformers."""
@@ -210,8 +219,9 @@ class GlmOcrTrainer(DraftingTrainer):
         metrics: dict[str, float] = super().evaluate(*args, **kwargs)
         self.divergence.see_evaluation(metrics.get(f"{prefix}_loss", 0.0), self.state.global_step, self.control)
         if self.judge and not self.divergence.verdict:
+            name, shown = f"step-{self.state.global_step}", not self.args.disable_tqdm
             with self.whole_model() as model:
-                scores = self.judge.read(model, f"step-{self.state.global_step}")
+                scores = self.judge.read(model, name, progress=shown)
             read = logged_metrics(scores, prefix)
             self.log(dict(read))
             metrics |= read
@@ -241,6 +251,7 @@ class GlmOcrTrainer(DraftingTrainer):
         if self.divergence.verdict:
             return False
         is_best: bool = super()._determine_best_metric(metrics, trial)
+        self.step_lines.evaluated(self.state, metrics, is_best, self.judge.last_s if self.judge else 0.0)
         if is_best and self.args.load_best_model_at_end:
             self.control.should_save = True  # when it happens, not at the next multiple of save_steps
         patience = self.args.early_stopping_patience

@@ -46,7 +46,7 @@ class Run:
         return [int(pid) for pid in children.split()]
 
     def steps(self) -> int:
-        return self.log.read_text(errors="replace").count("{'loss'")
+        return self.log.read_text(errors="replace").count("  loss ")
 
     def saves(self) -> bool:
         return any(self.output.glob("_checkpoint-*.partial/*"))
