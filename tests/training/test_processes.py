@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from glm_ocr_finetune import TrainingArguments
 from glm_ocr_finetune.args import DataArguments, ModelArguments
@@ -75,3 +78,16 @@ def test_what_does_not_work_with_it_is_refused(fsdp: None, monkeypatch: pytest.M
     own = {"optimizer": {"type": "AdamW"}, "zero_optimization": {"stage": 2}}
     with pytest.raises(UserError, match="the DeepSpeed configuration has optimizer; leave them out"):
         settle_sharding(with_deepspeed(monkeypatch, **own))
+
+
+def test_the_configurations_of_the_examples_are_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = Path(__file__).parents[2] / "examples" / "configs"
+    for stage in (2, 3):
+        configuration = json.loads((configs / f"zero{stage}.json").read_text("utf-8"))
+        training = with_deepspeed(monkeypatch, **configuration)
+        assert sharding_of(training) == f"ZeRO-{stage}"
+        settle_sharding(training)
+    fsdp = yaml.safe_load((configs / "fsdp2.yaml").read_text("utf-8"))
+    assert (fsdp["distributed_type"], fsdp["fsdp_config"]["fsdp_version"]) == ("FSDP", 2)
+    zero = yaml.safe_load((configs / "zero3.yaml").read_text("utf-8"))
+    assert (configs.parents[1] / zero["deepspeed_config"]["deepspeed_config_file"]).is_file()
