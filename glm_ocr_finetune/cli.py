@@ -174,7 +174,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        _tell(UserError(f"too long for the name of a file or folder: {os.path.basename(str(error.filename))[:60]!r}..."))
+        _tell(
+            UserError(f"too long for the name of a file or folder: {os.path.basename(str(error.filename))[:60]!r}...")
+        )
         return 2
     except KeyboardInterrupt as stop:
         if is_main_process():

@@ -71,7 +71,9 @@ def test_what_only_marks_that_something_is_not_transcribed(text: str) -> None:
     assert is_placeholder(text)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "##", "# # #", "~~~ a", "a ###", "~" * 100_000 + "a", "~~~ " * 30_000 + "a"])
+@pytest.mark.parametrize(
+    "text", ["", "  ", "##", "# # #", "~~~ a", "a ###", "~" * 100_000 + "a", "~~~ " * 30_000 + "a"]
+)
 def test_a_text_with_anything_else_is_a_label_at_once(text: str) -> None:
     """The long ones took the first expression for it longer than anybody waits; found by fuzzing."""
     assert not is_placeholder(text)
