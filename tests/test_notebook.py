@@ -33,7 +33,7 @@ def as_python(source: str) -> str:
 
 @pytest.mark.slow
 def test_every_cell_runs(tmp_path: Path) -> None:
-    """In a process and a folder of its own, as Jupyter does it; 30 s of processor time."""
+    """In a process and a folder of its own, as Jupyter does it; 103 s of processor time."""
     program = tmp_path / "cells.py"
     program.write_text("\n".join([HEAD, *(as_python("".join(cell["source"])) for cell in CODE)]), encoding="utf-8")
     command = tmp_path / "bin" / "glm-ocr-finetune"
