@@ -44,7 +44,7 @@ def _train(argv: Sequence[str], prog: str) -> int:
         train(*arguments)
     except Interrupted as stop:
         sys.stderr.write(f"{stop}\n")
-        return 128 + stop.signal_number
+        return stop.exit_code
     return 0
 
 

@@ -30,7 +30,7 @@ from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
 from .planning.lengths import fitting_of, settle_checkpointing
 from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
-from .training.callbacks import SaveOnSignal
+from .training.callbacks import SaveOnSignal, exit_code_of
 from .training.checkpoints import name_of
 from .training.disk import check_room, one_line_where_nothing_can_be_written
 from .training.drafting import check_drafts
@@ -55,11 +55,11 @@ __all__ = ["GlmOcrTrainer", "Interrupted", "VLMDataCollator", "create_trainer", 
 
 
 class Interrupted(Exception):
-    """Training was stopped by a signal, after a checkpoint was saved."""
+    """Training was stopped by a signal, after a checkpoint was saved; ``exit_code`` says whether to start it again."""
 
     def __init__(self, signal_number: int, checkpoint: str) -> None:
         super().__init__(f"stopped by signal {signal_number}; continue with --resume_from_checkpoint {checkpoint}")
-        self.signal_number = signal_number
+        self.exit_code = exit_code_of(signal_number)
 
 
 def train(

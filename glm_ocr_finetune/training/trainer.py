@@ -34,6 +34,7 @@ from .judge import Judge, logged_metrics
 from .loaders import EachOnce, Samples, in_order, load_batches, numbers_of_step
 from .model_card import write_card
 from .run_record import RunRecord
+from .spikes import LeaveOutSpikes
 from .stream_loader import StreamLoader
 from .trainer_parts import callbacks_for, without_trls_own
 
@@ -94,6 +95,7 @@ class GlmOcrTrainer(DraftingTrainer):
         self.tokens_of_epoch: int | None = None
         self.evaluated: list[tuple[float, int]] = []  # mean loss and label tokens of each batch of an evaluation
         self.divergence = StopOnDivergence(self.rows_of_step)
+        self.spikes = LeaveOutSpikes(self.samples_of_step, self.rows_of_step)
         super().__init__(
             model=model,
             args=without_trls_own(args, streams=stream is not None),
@@ -101,7 +103,7 @@ class GlmOcrTrainer(DraftingTrainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
-            callbacks=[*callbacks_for(args, encoder, self.stream), self.divergence],
+            callbacks=[*callbacks_for(args, encoder, self.stream), self.divergence, self.spikes],
         )
         keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
         replace_forward(without_adapters(self.model), encoder, padding_free, drafts.watch if drafts else None)
@@ -168,6 +170,8 @@ class GlmOcrTrainer(DraftingTrainer):
         scaled = self.accelerator.scaler is not None  # fp16 tries for its scale, and leaves steps out by itself
         if not scaled and not self.divergence.see_gradient(norm):
             self.leave_out_step(model)
+        elif self.spikes.see(norm):
+            self.leave_out_step(model)
         if self.step_tokens == 0:  # no image of the step can be read: momentum must not move the weights either
             self.leave_out_step(model)
             self._globalstep_last_logged += 1  # nor is it a step in the mean of the logged losses
@@ -182,8 +186,16 @@ class GlmOcrTrainer(DraftingTrainer):
             return [source for sources in self.stream.recent for source in sources]
         if not hasattr(self.train_dataset, "__len__"):
             return []
-        numbers = numbers_of_step(self.batch_plan(), self.args.gradient_accumulation_steps, self.state.global_step)
+        numbers = self._numbers_of_step()
         return [str(self.train_dataset[number].get("source", number)) for number in numbers]
+
+    def samples_of_step(self) -> Dataset | None:
+        """The samples of the optimizer step that was made last, on all ranks; None of a stream."""
+        at_hand = not self.stream and hasattr(self.train_dataset, "select")
+        return self.train_dataset.select(self._numbers_of_step()) if at_hand else None
+
+    def _numbers_of_step(self) -> list[int]:
+        return numbers_of_step(self.batch_plan(), self.args.gradient_accumulation_steps, self.state.global_step)
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
         """As transformers', but the loss is the mean over the label tokens of all samples, on all ranks."""
