@@ -1,11 +1,12 @@
-# make setup | demo | test | test-slow | engines | check | docs
+# make setup | demo | test | test-slow | test-lowest | audit | engines | check | docs
 PYTHON ?= python3
 VENV ?= .venv
 ENGINES ?= .engines
+LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow engines check docs
+.PHONY: setup demo test test-slow test-lowest audit engines check docs
 
 setup: $(READY)
 
@@ -22,6 +23,22 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# the floors of pyproject.toml, installed as they are
+$(LOWEST)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) .ci/lowest.py > $(LOWEST)/floors.txt
+	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/floors.txt --editable '.[dev]'
+	touch $@
+
+test-lowest: $(LOWEST)/.ready
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# known vulnerabilities of what is installed, by PyPI's advisories
+audit: $(READY) $(LOWEST)/.ready
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/pip-audit --skip-editable --path $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')
+	$(BIN)/pip-audit --skip-editable --path $$($(LOWEST)/bin/python -c 'import site; print(site.getsitepackages()[0])')
 
 engines: $(READY)
 	PYTHON=$(PYTHON) tests/engines/setup.sh $(ENGINES)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .args import DataArguments, ModelArguments
     from .data.samples import format_for_vlm
+    from .errors import UserError
     from .model.loading import load_model
     from .training.trainer import create_trainer
     from .training_args import TrainingArguments
+    from .tuned import Tuned, TunedScores, finetune, load
 
 _HOMES = {
     "ModelArguments": "args",
@@ -18,14 +20,24 @@ _HOMES = {
     "load_model": "model",
     "format_for_vlm": "data",
     "create_trainer": "training.trainer",
+    "finetune": "tuned",
+    "load": "tuned",
+    "Tuned": "tuned",
+    "TunedScores": "tuned",
+    "UserError": "errors",
 }
 
 __all__ = [
     "DataArguments",
     "ModelArguments",
     "TrainingArguments",
+    "Tuned",
+    "TunedScores",
+    "UserError",
     "create_trainer",
+    "finetune",
     "format_for_vlm",
+    "load",
     "load_model",
 ]
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from .args import InferenceArguments
-from .command_args import DemoArguments, EvaluateArguments, ExportArguments, MtpArguments, ReportArguments
+from .command_args import (
+    DemoArguments,
+    DoctorArguments,
+    EvaluateArguments,
+    ExportArguments,
+    MtpArguments,
+    ReportArguments,
+)
 from .errors import UserError
+from .messages import quiet_others, speak
 from .ranks import have_joined, is_main_process
 
 PROGRAM = "glm-ocr-finetune"
@@ -56,7 +62,7 @@ def _light(declared: type, workflow: str, epilog: str) -> Command:
 
         module, function = workflow.split(".")
         if _asks_help(argv):
-            sys.stdout.write(help_text(prog, (declared,), f"{epilog} {CONFIG}"))
+            sys.stdout.write(help_text(prog, (declared,), f"{epilog} {CONFIG}" if fields(declared) else epilog))
             return 0
         args: object = parse_light(argv, declared, prog, _arguments_of_others(module))
         _check_data_sets(vars(args), ("dataset_name",))
@@ -96,6 +102,7 @@ LIGHT: dict[str, type] = {
     "report": ReportArguments,
     "mtp": MtpArguments,
     "demo": DemoArguments,
+    "doctor": DoctorArguments,
 }
 
 COMMANDS: dict[str, tuple[Command, str]] = {
@@ -124,6 +131,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
         _light(LIGHT["demo"], "demo.demo", "Takes a few minutes on two cores, without a network."),
         "fine-tune the tiny model on handwriting it cannot read, and show the difference",
     ),
+    "doctor": (
+        _light(LIGHT["doctor"], "doctor.doctor", "Exit code 1 when something that is needed is broken."),
+        "look at the installation, say what is broken and what mends it; for bug reports",
+    ),
 }
 
 
@@ -148,7 +159,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         sys.stdout.write(version(PROGRAM) + "\n")
         return 0
     name, *rest = argv
-    _quiet_down()
+    quiet_others()
+    speak()
     try:
         if name not in COMMANDS:
             close = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -170,21 +182,3 @@ def _tell(error: UserError) -> None:
         sys.stderr.write(f"error: {error}\n")
     elif "torch" in sys.modules and have_joined():
         sys.stderr.write(f"error on rank {os.environ['RANK']}: {error}\n")
-
-
-def _quiet_down() -> None:
-    """Our own messages as plain lines on standard error, of the main process; no chatter from other libraries."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    # peft asks transformers by an old name, which is not the user's to mend
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it tells of faster kernels to be had
-    if not is_main_process():
-        warnings.simplefilter("ignore")
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    ours = logging.getLogger("glm_ocr_finetune")
-    ours.handlers[:] = [handler]
-    ours.setLevel(logging.INFO if is_main_process() else logging.ERROR)
-    ours.propagate = False

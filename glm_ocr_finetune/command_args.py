@@ -1,4 +1,4 @@
-"""The arguments of ``evaluate``, ``export``, ``mtp``, ``report`` and ``demo``; nothing heavy is imported here."""
+"""The arguments of ``evaluate``, ``export``, ``mtp``, ``report``, ``demo`` and ``doctor``; nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -69,6 +69,11 @@ class DemoArguments:
     use_lora: bool = arg(False, "Train LoRA adapters instead of the weights themselves.")
     load_in_4bit: bool = arg(False, "With --use_lora True: on a language model in 4-bit NF4.")
     seed: int = arg(42, "Order of the samples and initial adapters; the same seed gives the same result.")
+
+
+@dataclass
+class DoctorArguments:
+    """There are none: everything is looked at."""
 
 
 @dataclass

@@ -7,8 +7,17 @@ class UserError(Exception):
     """Something the user gave cannot work.
 
     The message says what was found, what was expected, and which flag or command mends it.
-    The command line prints it on standard error as ``error: ...`` and exits with code 2.
+    The command line prints it on standard error as ``error: ...`` and exits with code 2. What it quotes may be
+    anybody's: characters that cannot be printed are shown as escapes, so that it is one line wherever it is read.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """The text with line ends, control characters and lone surrogates as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def first_line(error: BaseException) -> str:

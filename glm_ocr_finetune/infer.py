@@ -69,7 +69,7 @@ def _into_folder(args: InferenceArguments, folder: Path) -> int:
         check(servers)
         engine: Engine = partial(servers.read, prompt=asking.prompt, max_new_tokens=args.max_new_tokens)
     else:
-        engine = _own_engine(args, asking)
+        engine = own_engine(args, asking)
     tally, complete = read_into(folder, scans, engine, args.shard, args.retry_failed, model, asking.prompt)
     if complete:
         regions = Path(args.regions) if args.regions else None
@@ -80,7 +80,7 @@ def _into_folder(args: InferenceArguments, folder: Path) -> int:
     return 1 if tally.failed else 0
 
 
-def _own_engine(args: InferenceArguments, asking: Asking) -> Engine:
+def own_engine(args: InferenceArguments, asking: Asking) -> Engine:
     from .reading.speculative import speculation_for
 
     model, processor, _ = load_for_reading(args.model, args.adapter, args.device_map)
@@ -124,12 +124,12 @@ def _to_standard_output(args: InferenceArguments) -> int:
         raise UserError("--image is required: an image file or a folder of images")
     scans = list(scans_of_files(args.image, args.recursive, args.pages))
     asking = how_to_ask(args.model, args.adapter, args.asked_prompt, args.prompt_format)
-    answers = _own_engine(args, asking)(iter(scans))
+    answers = own_engine(args, asking)(iter(scans))
     done: dict[str, Answer | Exception] = {}
     printed = 0
     for scan, answer in answers:
         done[scan.id] = answer
-        _tell(scan, answer, args.max_new_tokens)
+        tell(scan, answer, args.max_new_tokens)
         while printed < len(scans) and scans[printed].id in done:
             ready = done[scans[printed].id]
             if isinstance(ready, Answer):
@@ -138,7 +138,7 @@ def _to_standard_output(args: InferenceArguments) -> int:
     return 0 if all(isinstance(answer, Answer) for answer in done.values()) else 1
 
 
-def _tell(scan: Scan, answer: Answer | Exception, max_new_tokens: int) -> None:
+def tell(scan: Scan, answer: Answer | Exception, max_new_tokens: int) -> None:
     """Say what is wrong with an answer, if anything is."""
     if isinstance(answer, Exception):
         logger.error("%s", answer if scan.name in str(answer) else f"{scan.name}: {answer}")

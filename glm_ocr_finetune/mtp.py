@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 from rich.table import Table
-from tqdm import tqdm
 
 from .args import DataArguments
 from .command_args import MtpArguments
@@ -32,6 +31,7 @@ from .model.draft_layer import DEPTH, DraftLayer
 from .model.loading import load_for_reading, resolve_model_path
 from .model.mtp import read_mtp_tensors, replace_mtp_tensors
 from .model.tiny import TINY_NAMES, is_tiny
+from .progress import track
 from .ranks import console
 from .reading.asking import how_to_ask
 from .reading.generate import Generated, Request, generate_all
@@ -112,11 +112,11 @@ def states_of_readings(args: MtpArguments, model: Any, renderer: PromptRenderer,
     encoder.cache = encoder.cache or VisionCache("", MemoryStore(SHARE_OF_FREE * psutil.virtual_memory().available))
     requests = requests_of(splits.train, splits.train_tokens.tolist(), renderer, None, encoder.cache)
     answers = dict(
-        tqdm(
+        track(
             generate_all(model, renderer, requests, args.batch_size, encoder=encoder),
-            total=len(requests),
-            desc="reading",
-            unit=" images",
+            "reading",
+            len(requests),
+            "images",
         )
     )
     read = [i for i, answer in sorted(answers.items()) if isinstance(answer, Generated) and answer.stopped]
@@ -139,7 +139,7 @@ def keep_states(
     kept: list[Row] = []
     free = SHARE_OF_FREE * psutil.virtual_memory().available
     device = model.get_input_embeddings().weight.device
-    for batch in tqdm(batches, desc="states", unit=" batches"):
+    for batch in track(batches, "computing states", len(batches), "batches"):
         inputs = training_batch(renderer, batch)
         with torch.no_grad():
             score_labels(
@@ -194,7 +194,7 @@ def train_layer(model: Any, layer: DraftLayer, rows: Sequence[Row], num_epochs: 
     optimizer = torch.optim.AdamW(layer.parameters(), RATES[is_tiny(model.config)], weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, steps))
     order: list[int] = []
-    for _ in tqdm(range(steps), desc="training", unit=" steps"):
+    for _ in track(range(steps), "training", steps, "steps"):
         order = order or torch.randperm(len(rows)).tolist()
         row = moved(rows[order.pop()], device)
         with torch.autocast(device.type, model.dtype, enabled=device.type != "cpu"):

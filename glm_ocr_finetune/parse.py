@@ -37,15 +37,18 @@ FEW = 5  # choices that fit into the usage line
 
 @dataclass(frozen=True)
 class Given:
-    """Names of the arguments given on the command line, and in the configuration file."""
+    """Names of the arguments given on the command line, in the configuration file, and by a Python program."""
 
     command_line: frozenset[str]
     config: frozenset[str]
+    program: frozenset[str] = frozenset()
 
     def origin(self, name: str) -> str | None:
         """Who gave ``name``; None when nobody did."""
         if name in self.command_line:
             return "command line"
+        if name in self.program:
+            return "given"
         return "configuration file" if name in self.config else None
 
 
@@ -185,10 +188,13 @@ def read_arguments(argv: Sequence[str], declared: Sequence[Option], command: Com
     command_line = _parse(parser, _normalised(argv), declared, command)
     file = command_line.pop("config", None)
     config = _parse(parser, _config_as_argv(file, declared, command), declared, command) if file else {}
-    values = config | command_line
+    return _within_range(Typed(config | command_line, Given(frozenset(command_line), frozenset(config))), declared)
+
+
+def _within_range(typed: Typed, declared: Sequence[Option]) -> Typed:
     for one in declared:
-        check_range(one.name, values.get(one.name), one.within)
-    return Typed(values, Given(frozenset(command_line), frozenset(config)))
+        check_range(one.name, typed.values.get(one.name), one.within)
+    return typed
 
 
 def _parse(parser: Parser, argv: list[str], declared: Sequence[Option], command: Command) -> dict[str, Any]:
@@ -229,13 +235,17 @@ def _is_number(word: str) -> bool:
 
 
 def _config_as_argv(file: str, declared: Sequence[Option], command: Command) -> list[str]:
+    return _as_argv(_read_config(file), declared, command, f" (in --config {file})")
+
+
+def _as_argv(values: Mapping[str, Any], declared: Sequence[Option], command: Command, where: str) -> list[str]:
+    """Values by name as they would be typed. Raises UserError, ending with ``where``, for a name that is unknown."""
     known = {name: one for one in declared for name in (one.name, *one.also)}
     argv: list[str] = []
-    for name, value in _read_config(file).items():
+    for name, value in values.items():
         key = str(name).replace("-", "_")
         if key not in known:
-            told = _unknown(str(name), declared, command).replace("--", "")
-            raise UserError(f"{told} (in --config {file})")
+            raise UserError(_unknown(str(name), declared, command).replace("--", "") + where)
         if value is None and not known[key].optional:
             continue
         words = _config_words(value, known[key])
@@ -270,7 +280,18 @@ def _read_config(name: str) -> dict[str, Any]:
 
 def read_train(argv: Sequence[str], prog: str, others: Mapping[str, Sequence[str]] | None = None) -> Typed:
     """What was given to ``train``, refused where it can have no effect."""
-    typed = read_arguments(argv, train_options(), Command(prog, others or {}))
+    return _sound(read_arguments(argv, train_options(), Command(prog, others or {})))
+
+
+def read_train_values(values: Mapping[str, Any], prog: str) -> Typed:
+    """What a Python program gave to ``train``, by name; checked and refused like what is typed."""
+    declared, command = train_options(), Command(prog)
+    found = _parse(build_parser(prog, declared), _as_argv(values, declared, command, ""), declared, command)
+    nobody: frozenset[str] = frozenset()
+    return _sound(_within_range(Typed(found, Given(nobody, nobody, frozenset(found))), declared))
+
+
+def _sound(typed: Typed) -> Typed:
     refuse(typed.values)
     plan_size(typed.values.get("plan"))
     _refuse_clashes(typed)
@@ -356,13 +377,13 @@ def _metavar(one: Any, choices: Sequence[str]) -> str:
 
 
 def show_settings(arguments: Sequence[Any], given: Given, origins: Mapping[str, str], everything: bool = False) -> None:
-    """Print ``name = value (origin)``: what was given or settled, and the plain defaults too when asked."""
+    """Print ``name = value (origin)``: what was given, then what was settled, and the plain defaults too when asked."""
     declared = {one.name for cls in TRAIN for one in fields(cls)}
-    for instance in arguments:
-        for one in fields(instance):
-            origin = given.origin(one.name) or origins.get(one.name)
-            if origin or (everything and one.name in declared):
-                logger.info("%s = %s (%s)", one.name, _shown(getattr(instance, one.name)), origin or "default")
+    every = [(one.name, getattr(instance, one.name)) for instance in arguments for one in fields(instance)]
+    for name, value in sorted(every, key=lambda one: 0 if given.origin(one[0]) else 1 if one[0] in origins else 2):
+        origin = given.origin(name) or origins.get(name)
+        if origin or (everything and name in declared):
+            logger.info("%s = %s (%s)", name, _shown(value), origin or "default")
 
 
 def _shown(value: Any) -> str:

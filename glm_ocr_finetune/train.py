@@ -23,6 +23,7 @@ from .folders import LOSS_CURVE_FILE, SET_ASIDE_FILE, TUNED_READINGS, check_writ
 from .inputs.images import ImageError
 from .inputs.processor import PixelBudget, load_processor
 from .inputs.prompt import PromptRenderer
+from .messages import heading
 from .model.adapters import check_adapter_arguments
 from .model.checkpoint import read_sidecar
 from .model.loading import check_model, is_tiny_model, load_model, resolve_model_path
@@ -74,6 +75,7 @@ def train(
         Interrupted: a signal came; a checkpoint was saved.
     """
     resolve(model_args, data_args, training_args)
+    logger.info("Settings")
     show_settings((model_args, data_args, training_args), given, training_args.origins, data_args.dry_run)
     if data_args.plan:
         plan(model_args, data_args, training_args, given)
@@ -94,6 +96,7 @@ def train_in_folder(model_args: ModelArguments, data_args: DataArguments, traini
     earlier = compare(arguments, training_args, checkpoint)
     if checkpoint:
         keep_lengths(checkpoint, data_args, training_args)
+    heading("Data")
     model, processor, splits, collator = build(model_args, data_args, training_args)
     record = record_run(arguments, training_args.world_size, model, splits, earlier)
     if checkpoint and earlier:
@@ -156,13 +159,18 @@ def tune(
     data_args: DataArguments,
 ) -> None:
     """Read with the base, train, write the result, and compare it with the base."""
+    heading("Training")
     before = read_base(trainer, probe, model_args.model_name, resumed=checkpoint is not None)
     run(trainer, checkpoint)
+    heading("Result")
     write(trainer)
     facts: dict[str, Any] = {"model": model_args.model_name, "data set": data_args.data_sets}
     conclude(trainer, probe, before, facts | ({"probe": data_args.probe_dataset} if probe else {}))
     if before.evaluation:
         write_card(trainer, trainer.args.output_dir, TUNED_READINGS)
+    if is_main_process():
+        model = shlex.quote(str(trainer.args.output_dir))
+        logger.info("read with it: python inference.py --model %s --image IMAGE", model)
 
 
 def plan(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments, given: Given) -> None:
@@ -339,4 +347,3 @@ def write(trainer: GlmOcrTrainer) -> None:
         kept = f" (the best checkpoint, {Path(best).name})" if best and trainer.args.load_best_model_at_end else ""
         drawn = Path(output) / LOSS_CURVE_FILE
         logger.info("saved %s%s%s", output, kept, f"; losses in {drawn}" if drawn.is_file() else "")
-        logger.info("read with it: python inference.py --model %s --image IMAGE", shlex.quote(str(output)))

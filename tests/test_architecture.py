@@ -13,7 +13,8 @@ PACKAGE = Path(glm_ocr_finetune.__file__).parent
 LAYERS = (
     {"__init__", "__main__"},
     {"cli"},
-    {"demo"},
+    {"doctor"},
+    {"demo", "tuned"},
     {"train", "evaluate", "infer", "export", "mtp"},
     {"planning"},
     {"exporting"},
@@ -32,6 +33,7 @@ LAYERS = (
     {"sft_arguments", "near_misses", "data_sets", "command_args"},
     {"args"},
     {"argument_fields"},
+    {"messages", "progress"},
     {"charts", "folders", "network", "ranks"},
     {"errors"},
 )

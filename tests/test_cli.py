@@ -34,7 +34,7 @@ def test_every_command_has_its_help(run: Run, command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0
     assert out.startswith(f"usage: glm-ocr-finetune {command}")
-    assert "--output" in out or "--image" in out
+    assert "--output" in out or "--image" in out or command == "doctor"
 
 
 def test_help_imports_nothing_heavy() -> None:

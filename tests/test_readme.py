@@ -30,6 +30,7 @@ SKIPPED = {
     "python finetune.py --dataset_name owner/name": "needs the network",
     "python -m benchmarks": "a full-size model and hours; that the files exist is tested below",
     "sh benchmarks/": "needs the network",
+    "glm-ocr-finetune doctor": "two processes and a minute; doctor/test_doctor.py runs it",
     "glm-ocr-finetune mtp": "needs a model that reads; tests/test_mtp.py runs it",
 }
 PROGRAMS = {"python finetune.py": ["train"], "python inference.py": ["infer"], "glm-ocr-finetune": []}

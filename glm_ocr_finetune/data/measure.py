@@ -26,6 +26,7 @@ from ..inputs.images import ImageError, inspect_image
 from ..inputs.pdf_pages import split_page_path
 from ..inputs.prompt import PromptRenderer
 from ..inputs.tar_members import split_member_path
+from ..progress import progress
 from ..readers import problem_in_words
 from ..readers.rows import image_of
 
@@ -104,17 +105,15 @@ def _do_work(task: range) -> Measured:
 
 
 def _joined(parts: Iterator[Measured], num_rows: int) -> Measured:
-    from tqdm import tqdm
-
     done: list[Measured] = []
     rejected: dict[int, tuple[str, str]] = {}
     start = 0
-    with tqdm(total=num_rows, desc="surveying the samples", unit=" rows", disable=num_rows < 5000) as progress:
+    with progress("looking at the samples", num_rows, "rows", shown=num_rows >= 5000) as line:
         for part in parts:
             rejected |= {start + row: why for row, why in part.rejected.items()}
             start += len(part.heights)
             done.append(part)
-            progress.update(len(part.heights))
+            line.advance(len(part.heights))
     arrays = {name: np.concatenate([getattr(part, name) for part in done]) for name in ARRAYS}
     return Measured(**arrays, rejected=rejected)
 

@@ -201,9 +201,7 @@ def measure(
         )
         tokens = [int(lengths[batch].sum()) for epoch in range(epochs) for batch in trainer.batch_plan().batches(epoch)]
         trainer.callback_handler.callbacks[:] = [
-            one
-            for one in trainer.callback_handler.callbacks
-            if type(one).__name__ not in ("PrinterCallback", "DrawLoss")
+            one for one in trainer.callback_handler.callbacks if type(one).__name__ not in ("StepLines", "DrawLoss")
         ]
         trainer.add_callback(stopwatch)
         trainer.train()

@@ -15,7 +15,7 @@ from ..folders import JOURNALS_FOLDER, RESULTS_FILE
 from ..inputs.images import ImageError, read_size
 from ..inputs.processor import PixelBudget
 from ..inputs.prompt import PromptRenderer
-from ..ranks import is_main_process
+from ..progress import progress
 from ..vision.pixels import Pixels, image_to_pixels
 from .generate import Request, generate_all
 from .journal import Journal, merge
@@ -24,8 +24,6 @@ from .results import Answer, line_of
 from .scans import Scan, shard, shard_of
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from .speculative import Speculation
 
 logger = logging.getLogger(__name__)
@@ -96,12 +94,12 @@ def read_into(
     with Journal(journals / f"{number}-of-{count}.jsonl", retry_failed) as journal:
         journal.skip(journals.glob("*.jsonl"))
         total = sum(1 for _ in shard(scans(), part))
-        with _progress(total, min(total, len(journal.done))) as progress:
+        with progress("reading", total, "pages", done=min(total, len(journal.done))) as shown:
             left = (scan for scan in shard(scans(), part) if scan.id not in journal.done)
             for scan, answer in engine(left):
                 journal.append(line_of(scan, answer, model, prompt))
                 tally.add(scan, answer)
-                progress.update()
+                shown.advance()
     for line in tally.lines(time.monotonic() - start):
         logger.info("%s", line)
     merged, missing = merge(sorted(journals.glob("*.jsonl")), (scan.id for scan in scans()), folder / RESULTS_FILE)
@@ -176,9 +174,3 @@ def _size(scan: Scan) -> tuple[int, int]:
         width, height = scan.open().size
         return height, width
     return read_size(scan.image)
-
-
-def _progress(total: int, done: int) -> tqdm[Any]:
-    from tqdm import tqdm
-
-    return tqdm(total=total, initial=done, desc="reading", unit=" pages", disable=not is_main_process())

@@ -14,7 +14,8 @@ from ..data.samples import Sample, sample_of
 from ..inputs.images import ImageError
 from ..inputs.prompt import PromptRenderer
 from ..metrics import Reading
-from ..ranks import gather, is_main_process, my_share
+from ..progress import track
+from ..ranks import gather, my_share
 from ..vision.cache import VisionCache
 from ..vision.encoder import VisionEncoder
 from ..vision.pixels import read_pixels
@@ -60,16 +61,13 @@ def read_samples(
     Returns:
         N readings in the order of the samples; under torchrun each rank reads a share, and all get all.
     """
-    from tqdm import tqdm
-
     encoder = encoder or VisionEncoder()
     requests = requests_of(samples, lengths, renderer, max_new_tokens, encoder.cache, like_sdk)
     mine = my_share(longest_first(requests))
     readings: list[tuple[int, Reading]] = []
     these = [requests[index] for index in mine]
     answers = generate_all(model, renderer, these, batch_size, repetition_penalty, encoder, speculation=speculation)
-    shown = progress and is_main_process()
-    for position, answer in tqdm(answers, total=len(mine), desc="reading", unit=" images", disable=not shown):
+    for position, answer in track(answers, "reading", len(mine), "images", shown=progress):
         index = mine[position]
         sample = sample_of(samples[index])
         readings.append((index, reading_of(sample, _readable(sample, answer))))

@@ -97,6 +97,11 @@ class Judge:
             write_predictions(readings, self.file(name))
         return score(readings, self.settings)
 
+    @property
+    def last_s(self) -> float:
+        """Seconds that the last reading took; 0 before the first."""
+        return next(reversed(self.seconds.values()), 0.0)
+
     def file(self, name: str) -> Path:
         return readings_file(self.run, name)
 

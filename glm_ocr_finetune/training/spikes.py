@@ -43,12 +43,12 @@ class LeaveOutSpikes(TrainerCallback, ExportableState):
     """Tells spikes of the gradient norm, and lists them in the folder of the run.
 
     Args:
-        samples: gives the samples of the step that has just been made; None where they are not at hand (a stream).
-        rows: gives their sources.
+        rows: gives the sources of the samples of the step that has just been made.
+        samples: gives the samples themselves; None where they are not at hand (a stream).
     """
 
-    def __init__(self, samples: Callable[[], Dataset | None], rows: Callable[[], list[str]]) -> None:
-        self.samples, self.rows = samples, rows
+    def __init__(self, rows: Callable[[], list[str]], samples: Callable[[], Dataset | None]) -> None:
+        self.rows, self.samples = rows, samples
         self.norms: deque[float] = deque(maxlen=WINDOW)  # logarithms
         self._spike: tuple[float, float] | None = None
 

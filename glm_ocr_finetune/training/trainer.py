@@ -31,10 +31,11 @@ from .divergence import StopOnDivergence, refuse_broken_weights
 from .drafting import DraftingTrainer, Drafts, drafts_of
 from .forward import replace_forward
 from .judge import Judge, logged_metrics
-from .loaders import EachOnce, Samples, in_order, load_batches, numbers_of_step
+from .loaders import EachOnce, Samples, in_order, load_batches, rows_of_step, samples_of_step
 from .model_card import write_card
 from .run_record import RunRecord
 from .spikes import LeaveOutSpikes
+from .step_lines import StepLines, take_the_place_of_bars
 from .stream_loader import StreamLoader
 from .trainer_parts import callbacks_for, without_trls_own
 
@@ -94,8 +95,8 @@ class GlmOcrTrainer(DraftingTrainer):
         self.step_tokens: int | None = None  # label tokens, on all ranks; None where nobody counts
         self.tokens_of_epoch: int | None = None
         self.evaluated: list[tuple[float, int]] = []  # mean loss and label tokens of each batch of an evaluation
-        self.divergence = StopOnDivergence(self.rows_of_step)
-        self.spikes = LeaveOutSpikes(self.samples_of_step, self.rows_of_step)
+        self.divergence, self.step_lines = StopOnDivergence(lambda: rows_of_step(self)), StepLines()
+        self.spikes = LeaveOutSpikes(lambda: rows_of_step(self), lambda: samples_of_step(self))
         super().__init__(
             model=model,
             args=without_trls_own(args, streams=stream is not None),
@@ -105,11 +106,19 @@ class GlmOcrTrainer(DraftingTrainer):
             processing_class=processing_class,
             callbacks=[*callbacks_for(args, encoder, self.stream), self.divergence, self.spikes],
         )
+        take_the_place_of_bars(self, self.step_lines)
         keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
         replace_forward(without_adapters(self.model), encoder, padding_free, drafts.watch if drafts else None)
         # Count label tokens over accumulation and ranks. transformers asks the model's class, which says no because
         # its own forward takes no count; TRL's compute_loss, which is what runs here, does.
         self.model_accepts_loss_kwargs = True
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As transformers'; the live line is gone afterwards, whatever happens."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.step_lines.close()
 
     def get_train_dataloader(self) -> DataLoader[Any] | StreamLoader:
         """Batches of the stream, or as :class:`~.batching.BatchPlan` makes them; what has no length is left to transformers."""
@@ -177,26 +186,6 @@ class GlmOcrTrainer(DraftingTrainer):
             self._globalstep_last_logged += 1  # nor is it a step in the mean of the logged losses
         return norm
 
-    def rows_of_step(self) -> list[str]:
-        """Sources of the samples of the optimizer step that was made last, on all ranks; none where they are not known.
-
-        Of a stream those of this rank.
-        """
-        if self.stream:
-            return [source for sources in self.stream.recent for source in sources]
-        if not hasattr(self.train_dataset, "__len__"):
-            return []
-        numbers = self._numbers_of_step()
-        return [str(self.train_dataset[number].get("source", number)) for number in numbers]
-
-    def samples_of_step(self) -> Dataset | None:
-        """The samples of the optimizer step that was made last, on all ranks; None of a stream."""
-        at_hand = not self.stream and hasattr(self.train_dataset, "select")
-        return self.train_dataset.select(self._numbers_of_step()) if at_hand else None
-
-    def _numbers_of_step(self) -> list[int]:
-        return numbers_of_step(self.batch_plan(), self.args.gradient_accumulation_steps, self.state.global_step)
-
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
         """As transformers', but the loss is the mean over the label tokens of all samples, on all ranks."""
         self.evaluated = []
@@ -219,7 +208,8 @@ class GlmOcrTrainer(DraftingTrainer):
         metrics: dict[str, float] = super().evaluate(*args, **kwargs)
         self.divergence.see_evaluation(metrics.get(f"{prefix}_loss", 0.0), self.state.global_step, self.control)
         if self.judge and not self.divergence.verdict:
-            scores = self.judge.read(self.accelerator.unwrap_model(self.model), f"step-{self.state.global_step}")
+            name, shown = f"step-{self.state.global_step}", not self.args.disable_tqdm
+            scores = self.judge.read(self.accelerator.unwrap_model(self.model), name, progress=shown)
             read = logged_metrics(scores, prefix)
             self.log(dict(read))
             metrics |= read
@@ -249,6 +239,7 @@ class GlmOcrTrainer(DraftingTrainer):
         if self.divergence.verdict:
             return False
         is_best: bool = super()._determine_best_metric(metrics, trial)
+        self.step_lines.evaluated(self.state, metrics, is_best, self.judge.last_s if self.judge else 0.0)
         if is_best and self.args.load_best_model_at_end:
             self.control.should_save = True  # when it happens, not at the next multiple of save_steps
         patience = self.args.early_stopping_patience

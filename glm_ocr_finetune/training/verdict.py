@@ -110,6 +110,7 @@ def read_base(trainer: GlmOcrTrainer, probe: Judge | None, base_model: str, resu
         may_change = "eval_steps" in trainer.args.origins
         trainer.add_callback(EvaluateWithinShare(trainer.judge, BASE_READINGS, may_change))
     if base:
+        trainer.step_lines.base_cer = base.values["corpus_cer"]
         logger.info("base model: CER %.4f on %d evaluation samples", base.values["corpus_cer"], len(base.samples))
     return Before(base, scores.get(PROBE_BASE))
 

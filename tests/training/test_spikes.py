@@ -20,7 +20,7 @@ Trainer = Any
 
 
 def watch() -> LeaveOutSpikes:
-    return LeaveOutSpikes(lambda: None, list)
+    return LeaveOutSpikes(list, lambda: None)
 
 
 def test_the_rule_worked_out_by_torch() -> None:
