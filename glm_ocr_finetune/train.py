@@ -33,7 +33,7 @@ from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
 from .training.callbacks import SaveOnSignal, exit_code_of
 from .training.checkpoints import name_of
-from .training.disk import check_room, one_line_where_nothing_can_be_written
+from .training.disk import check_room, ends_in_one_line
 from .training.drafting import check_drafts
 from .training.judge import Judge, check_metric
 from .training.model_card import write_card
@@ -125,7 +125,7 @@ def train_in_folder(model_args: ModelArguments, data_args: DataArguments, traini
     probe = build_probe(data_args, collator.renderer, training_args, encoder)
     check_room(trainer)
     output = Path(training_args.output_dir)
-    with one_line_where_nothing_can_be_written(output), says_what_is_saved(output):
+    with ends_in_one_line(output), says_what_is_saved(output):
         tune(trainer, probe, checkpoint, model_args, data_args)
         finish(trainer)
 

@@ -33,6 +33,7 @@ GIGABYTE = 10**9
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CANNOT_WRITE = (*FULL, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENODEV)
 OF_SAFETENSORS = re.compile(r"\(os error (\d+)\)")
+OF_WORKERS = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)")
 OF_TORCH = re.compile(r"inline_container|PytorchStreamWriter|Parent directory .* does not exist")  # torch.save
 
 
@@ -156,19 +157,25 @@ def _gb(size: float) -> str:
 
 
 @contextlib.contextmanager
-def one_line_where_nothing_can_be_written(output: Path) -> Iterator[None]:
-    """Give a write that fails in the middle of a run the words for what is left of it.
+def ends_in_one_line(output: Path) -> Iterator[None]:
+    """Give a write that fails in the middle of a run, and a worker that dies, the words for what is left of it.
 
     Raises:
-        UserError: a full disk, a quota, a disk that became read-only, or a folder that went away.
+        UserError: a full disk, a quota, a disk that became read-only, a folder that went away; a worker is dead.
     """
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
+        if OF_WORKERS.search(str(error)):
+            raise UserError(
+                f"a data-loading worker has died, as where memory runs out ({first_line(error)}); "
+                f"{what_is_whole(output)}, with a lower --dataloader_num_workers where memory is short"
+            ) from error
         why = reason(error, output)
         if not why:
             raise
-        raise UserError(f"{output} cannot be written: {why}{_free(output)}; {what_is_whole(output)}") from error
+        mend = "make room (--save_total_limit N keeps N checkpoints) and "
+        raise UserError(f"{output} cannot be written: {why}{_free(output)}; {what_is_whole(output, mend)}") from error
 
 
 def reason(error: Exception, output: Path) -> str:
@@ -191,12 +198,9 @@ def _free(output: Path) -> str:
         return ""
 
 
-def what_is_whole(output: Path) -> str:
+def what_is_whole(output: Path, mend: str = "") -> str:
     """The newest whole checkpoint of a folder, and how to go on from it."""
     whole = [path for path in checkpoints_in(output) if not damage(path)]
     if not whole:
-        return "no checkpoint was saved; mend that, and start again"
-    return (
-        f"the newest whole checkpoint is {whole[-1]}: make room (--save_total_limit N keeps N checkpoints) and go on "
-        "with --resume_from_checkpoint True"
-    )
+        return f"no checkpoint was saved: {mend}start again"
+    return f"the newest whole checkpoint is {whole[-1]}: {mend}go on with --resume_from_checkpoint True"

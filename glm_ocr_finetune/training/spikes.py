@@ -2,12 +2,11 @@
 
 The rule is that of OLMo's ``SkipStepOptimizer`` (allenai/OLMo-core, ``optim/skip_step_optimizer.py``; OLMo 2,
 arXiv:2501.00656): a step is left out where the norm of its gradient is more than ``SIGMAS`` standard deviations above
-the mean of the ``WINDOW`` steps before it, and none is before half a window was seen. Two things differ. Norms are compared by
-their logarithms, since those of small fine-tuning batches are skewed: a norm may be several times the usual one now
-and then without a fault. And losses are not compared: a loss that moves the weights shows in the gradient, whose norm
-all ranks know alike (before it is clipped), so that they decide alike without asking each other.
+the mean of the ``WINDOW`` steps before it, and none is before half a window was seen. One thing differs: losses are
+not compared. A loss that moves the weights shows in the gradient, whose norm (before it is clipped) all ranks know
+alike, so that they decide alike without asking each other.
 
-A step that is left out stays in the window, as in OLMo: where norms rise to a new level, the window widens and the
+A step that is left out stays in the window, as in OLMo: where norms rise to a new level, the deviation grows and the
 level is accepted.
 """
 
@@ -36,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 WINDOW, SIGMAS = 128, 6.0
 FEWEST = WINDOW // 2  # steps before the first that may be left out
-LEAST_SPREAD = 0.1  # of the logarithms, so that norms that are nearly equal do not make a spike of ten per cent more
 
 
 class LeaveOutSpikes(TrainerCallback, ExportableState):
@@ -49,7 +47,7 @@ class LeaveOutSpikes(TrainerCallback, ExportableState):
 
     def __init__(self, rows: Callable[[], list[str]], samples: Callable[[], Dataset | None]) -> None:
         self.rows, self.samples = rows, samples
-        self.norms: deque[float] = deque(maxlen=WINDOW)  # logarithms
+        self.norms: deque[float] = deque(maxlen=WINDOW)
         self._spike: tuple[float, float] | None = None
 
     def see(self, norm: Any) -> bool:
@@ -57,16 +55,12 @@ class LeaveOutSpikes(TrainerCallback, ExportableState):
         norm = 0.0 if norm is None else float(norm)
         if norm <= 0 or not math.isfinite(norm):
             return False
-        value = math.log(norm)
-        self._spike = (norm, math.exp(statistics.fmean(self.norms))) if self._is_above(value) else None
-        self.norms.append(value)
-        return self._spike is not None
-
-    def _is_above(self, value: float) -> bool:
-        if len(self.norms) < FEWEST:
+        before = list(self.norms)
+        self.norms.append(norm)
+        if len(before) < FEWEST or norm <= statistics.fmean(before) + SIGMAS * statistics.stdev(before):
             return False
-        spread = max(statistics.stdev(self.norms), LEAST_SPREAD)
-        return value > statistics.fmean(self.norms) + SIGMAS * spread
+        self._spike = (norm, statistics.fmean(before))
+        return True
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, so that a resumed run leaves out the same steps."""
@@ -84,7 +78,9 @@ class LeaveOutSpikes(TrainerCallback, ExportableState):
     def _list(self, folder: Path, step: int, norm: float, usual: float) -> None:
         rows, samples = self.rows(), self.samples()
         with (folder / SPIKES_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "norm": norm, "usual": usual, "rows": rows}, ensure_ascii=False) + "\n")
+            file.write(
+                json.dumps({"step": step, "norm": norm, "usual": usual, "rows": rows}, ensure_ascii=False) + "\n"
+            )
         sheet = folder / SPIKE_SHEET.format(step=step)
         if samples is not None:
             write_contact_sheet(samples, None, sheet, most=0)

@@ -20,7 +20,7 @@ from glm_ocr_finetune.training.checkpoints import checkpoints_in, damage, writte
 from glm_ocr_finetune.training.disk import (
     check_room,
     need_of,
-    one_line_where_nothing_can_be_written,
+    ends_in_one_line,
     reason,
     what_is_whole,
 )
@@ -69,7 +69,9 @@ def os_usage(free: int) -> Any:
 def test_a_disk_without_room_for_one_checkpoint_is_refused(build_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = build_trainer(max_steps=2, save_steps=2)
     free(monkeypatch, 0.9 * need_of(trainer).whole)
-    with pytest.raises(UserError, match=r"has no room: a checkpoint takes 0\.0\d+ GB, the result .*, and 0\.0\d+ GB are free"):
+    with pytest.raises(
+        UserError, match=r"has no room: a checkpoint takes 0\.0\d+ GB, the result .*, and 0\.0\d+ GB are free"
+    ):
         check_room(trainer)
 
 
@@ -147,7 +149,7 @@ def test_what_libraries_say_of_a_full_disk_is_understood(tmp_path: Path) -> None
     ],
 )
 def test_other_errors_stay_what_they_are(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(type(error)), one_line_where_nothing_can_be_written(tmp_path):
+    with pytest.raises(type(error)), ends_in_one_line(tmp_path):
         raise error
 
 
@@ -157,7 +159,7 @@ def test_a_save_that_fails_leaves_the_older_checkpoint_and_nothing_half(build_tr
     trainer.train()
     shown = failure_of(lambda: trainer._save_checkpoint(trainer.model, None), 5_000_000)
     with pytest.raises(UserError, match="newest whole checkpoint is .*checkpoint-4"):  # noqa: SIM117
-        with one_line_where_nothing_can_be_written(output):
+        with ends_in_one_line(output):
             raise shown
     assert [damage(path) for path in checkpoints_in(output)] == [None, None]
     assert not list(output.glob("_checkpoint-*"))
