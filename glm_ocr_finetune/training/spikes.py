@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_callback import ExportableState
 
-from ..folders import SPIKES_FILE, SPIKE_SHEET
+from ..folders import SPIKE_SHEET, SPIKES_FILE
 from ..report.contact_sheet import write_contact_sheet
 from .divergence import listed
 

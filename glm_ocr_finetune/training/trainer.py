@@ -177,9 +177,7 @@ class GlmOcrTrainer(DraftingTrainer):
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
         scaled = self.accelerator.scaler is not None  # fp16 tries for its scale, and leaves steps out by itself
-        if not scaled and not self.divergence.see_gradient(norm):
-            self.leave_out_step(model)
-        elif self.spikes.see(norm):
+        if not scaled and not self.divergence.see_gradient(norm) or self.spikes.see(norm):
             self.leave_out_step(model)
         if self.step_tokens == 0:  # no image of the step can be read: momentum must not move the weights either
             self.leave_out_step(model)

@@ -19,8 +19,8 @@ from glm_ocr_finetune.training import disk
 from glm_ocr_finetune.training.checkpoints import checkpoints_in, damage, written_whole
 from glm_ocr_finetune.training.disk import (
     check_room,
-    need_of,
     ends_in_one_line,
+    need_of,
     reason,
     what_is_whole,
 )
