@@ -297,12 +297,14 @@ class Ranks:
 @pytest.mark.parametrize(("name", "most_s"), [("SIGKILL", 30), ("SIGSTOP", 90)])
 def test_one_rank_is_killed_or_stopped(data: Path, tmp_path: Path, name: str, most_s: float) -> None:
     ranks = Ranks(tmp_path, data, "--ddp_timeout", "20")
-    began = time.monotonic()
-    os.kill(children_of(ranks.group.pid)[1], getattr(signal, name))
+    began, processes = time.monotonic(), children_of(ranks.group.pid)
+    os.kill(processes[1], getattr(signal, name))
     try:
         code = ranks.group.wait(timeout=most_s + 60)
     finally:
         ranks.group.kill()
+        for left in (one for one in processes if Path(f"/proc/{one}").exists()):
+            os.kill(left, signal.SIGKILL)
     took = time.monotonic() - began
     sys.stdout.write(f"\n| one rank: {name} | exit {code} after {took:.0f} s | | {', '.join(ranks.of_one.whole())} |\n")
     assert code != 0
