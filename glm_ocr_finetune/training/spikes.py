@@ -48,6 +48,7 @@ class LeaveOutSpikes(TrainerCallback, ExportableState):
     def __init__(self, rows: Callable[[], list[str]], samples: Callable[[], Dataset | None]) -> None:
         self.rows, self.samples = rows, samples
         self.norms: deque[float] = deque(maxlen=WINDOW)
+        self.too_late = False  # DeepSpeed has made the step when its norm is known: it is listed only
         self._spike: tuple[float, float] | None = None
 
     def see(self, norm: Any) -> bool:
@@ -60,7 +61,7 @@ class LeaveOutSpikes(TrainerCallback, ExportableState):
         if len(before) < FEWEST or norm <= statistics.fmean(before) + SIGMAS * statistics.stdev(before):
             return False
         self._spike = (norm, statistics.fmean(before))
-        return True
+        return not self.too_late
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, so that a resumed run leaves out the same steps."""
@@ -86,8 +87,9 @@ class LeaveOutSpikes(TrainerCallback, ExportableState):
             write_contact_sheet(samples, None, sheet, most=0)
         pictures = f"; their pictures are in {sheet}" if samples is not None else ""
         logger.warning(
-            "step %d is left out: its gradient norm is %.3g, usual are %.3g (%s)%s",
+            "step %d %s: its gradient norm is %.3g, usual are %.3g (%s)%s",
             step,
+            "stands out" if self.too_late else "is left out",
             norm,
             usual,
             listed(rows),

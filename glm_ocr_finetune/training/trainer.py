@@ -107,6 +107,7 @@ class GlmOcrTrainer(DraftingTrainer):
             callbacks=[*callbacks_for(args, encoder, self.stream), self.divergence, self.spikes],
         )
         take_the_place_of_bars(self, self.step_lines)
+        self.spikes.too_late = self.is_deepspeed_enabled
         keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
         replace_forward(without_adapters(self.model), encoder, padding_free, drafts.watch if drafts else None)
         # Count label tokens over accumulation and ranks. transformers asks the model's class, which says no because
