@@ -165,6 +165,14 @@ def test_a_save_that_fails_leaves_the_older_checkpoint_and_nothing_half(build_tr
     assert not list(output.glob("_checkpoint-*"))
 
 
+@pytest.mark.parametrize("how", ["is killed by signal: Killed. ", "exited unexpectedly"])
+def test_a_dead_worker_is_one_line(tmp_path: Path, how: str) -> None:
+    """As torch words it; tests/invariant/test_faults.py kills one."""
+    with pytest.raises(UserError, match="a data-loading worker has died.*no checkpoint was saved: start again"):  # noqa: SIM117
+        with ends_in_one_line(tmp_path):
+            raise RuntimeError(f"DataLoader worker (pid(s) 7) {how}")
+
+
 def test_an_interrupted_save_is_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), written_whole(tmp_path / "checkpoint-3") as staging:  # noqa: PT012
         staging.mkdir()
