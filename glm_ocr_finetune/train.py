@@ -60,7 +60,7 @@ class Interrupted(Exception):
 
     def __init__(self, signal_number: int, checkpoint: str) -> None:
         super().__init__(f"stopped by signal {signal_number}; continue with --resume_from_checkpoint {checkpoint}")
-        self.exit_code = exit_code_of(signal_number)
+        self.signal_number, self.exit_code = signal_number, exit_code_of(signal_number)
 
 
 def train(
