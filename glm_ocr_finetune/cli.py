@@ -49,7 +49,8 @@ def _train(argv: Sequence[str], prog: str) -> int:
     try:
         train(*arguments)
     except Interrupted as stop:
-        sys.stderr.write(f"{stop}\n")
+        if is_main_process():
+            sys.stderr.write(f"{stop}\n")
         return stop.exit_code
     return 0
 

@@ -281,9 +281,10 @@ def test_the_output_folder_is_removed(data: Path, undisturbed: bytes, tmp_path: 
 class Ranks:
     """The same run on two ranks of torchrun."""
 
-    def __init__(self, folder: Path, data: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, data: Path, *flags: str, launcher: tuple[str, ...] = ()) -> None:
         self.of_one = Run(folder, data, *flags)
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(ROOT / "finetune.py")]
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *launcher]
+        launch += [str(ROOT / "finetune.py")]
         with self.of_one.log.open("w") as log:
             self.group = subprocess.Popen(
                 [sys.executable, *launch, *self.of_one.words[1:]],
@@ -310,3 +311,14 @@ def test_one_rank_is_killed_or_stopped(data: Path, tmp_path: Path, name: str, mo
     assert code != 0
     assert took < most_s
     assert "checkpoint-4" in ranks.of_one.whole()
+
+
+def test_torchrun_starts_again_and_goes_on(data: Path, tmp_path: Path) -> None:
+    ranks = Ranks(tmp_path, data, "--max_steps", "16", launcher=("--max-restarts", "1"))
+    os.kill(children_of(ranks.group.pid)[1], signal.SIGKILL)
+    code = ranks.group.wait(timeout=600)
+    said = ranks.of_one.said()
+    sys.stdout.write(f"\n| rank killed, --max-restarts 1 | exit {code} | | {', '.join(ranks.of_one.whole())} |\n")
+    assert code == 0, said[-3000:]
+    assert said.count("step 1 ") == 1
+    assert said.count("step 16 ") == 1
