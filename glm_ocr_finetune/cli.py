@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -170,6 +171,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         return COMMANDS[name][0](rest, prog or f"{PROGRAM} {name}")
     except UserError as error:
         _tell(error)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _tell(
+            UserError(f"too long for the name of a file or folder: {os.path.basename(str(error.filename))[:60]!r}...")
+        )
         return 2
     except KeyboardInterrupt as stop:
         if is_main_process():

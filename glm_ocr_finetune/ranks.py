@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -30,6 +32,24 @@ def have_joined() -> bool:
     import torch.distributed as distributed
 
     return distributed.is_available() and distributed.is_initialized()
+
+
+@contextlib.contextmanager
+def first_of_a_machine() -> Iterator[None]:
+    """Let one process of each machine go ahead, and the others when it is done, or has failed."""
+    if "torch" not in sys.modules or not have_joined():
+        yield
+        return
+    from accelerate import PartialState
+
+    state = PartialState()
+    if not state.is_local_main_process:
+        state.wait_for_everyone()
+    try:
+        yield
+    finally:
+        if state.is_local_main_process:
+            state.wait_for_everyone()
 
 
 def my_share(items: Sequence[T]) -> Sequence[T]:

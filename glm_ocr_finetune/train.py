@@ -38,7 +38,7 @@ from .training.drafting import check_drafts
 from .training.judge import Judge, check_metric
 from .training.model_card import write_card
 from .training.output_folder import compare, finish, held, is_finished, open_folder, says_what_is_saved, take_over
-from .training.processes import refuse_one_process_for_many_gpus, settle_shared_weights
+from .training.processes import refuse_one_process_for_many_gpus, settle_sharding
 from .training.run_record import arguments_with_effect, record_run, refuse_other_data
 from .training.sidecar import describe
 from .training.trainer import GlmOcrTrainer, create_trainer
@@ -203,7 +203,7 @@ def resolve(model_args: ModelArguments, data_args: DataArguments, training_args:
         refuse_with_streaming(data_args, training_args)
     if not data_args.dry_run and not (data_args.plan and plan_size(data_args.plan)):
         refuse_one_process_for_many_gpus(training_args)
-    settle_shared_weights(training_args, reads_a_probe=data_args.probe_dataset is not None)
+    settle_sharding(training_args)
     check_metric(training_args)
     check_adapter_arguments(
         model_args.use_lora,

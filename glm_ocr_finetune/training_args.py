@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         # Labels are cut by nobody here: --max_length is kept by the pixel budget and by setting samples aside.
         self.remove_unused_columns = False
         with one_line(given):
+            self._meet_others()
             super().__post_init__()
         self._check_optimizer()
         self._check_schedule()
@@ -117,6 +119,9 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
 
     def _settle_device(self) -> None:
         cuda = torch.cuda.is_available() and not self.use_cpu
+        given: Any = self
+        if str(given.fsdp).lower() in ("true", "false"):  # transformers would take the word for an old option
+            given.fsdp = str(given.fsdp).lower() == "true"
         if not torch.accelerator.is_available():
             # without it the ranks of torchrun do not join on a CPU, and each trains on everything
             self.settle("use_cpu", True, "there is no accelerator")
@@ -128,6 +133,13 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             share = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
             workers, why = (min(4, share - 1), "images are read ahead") if cuda else (0, "a CPU has no core to spare")
             self.settle("dataloader_num_workers", max(workers, 0), why)
+
+    def _meet_others(self) -> None:
+        """Join the ranks of torchrun on a CPU, where transformers would leave ``--ddp_timeout`` out."""
+        distributed = torch.distributed
+        if self.use_cpu and "RANK" in os.environ and "MASTER_ADDR" in os.environ and not distributed.is_initialized():
+            timeout = timedelta(seconds=self.ddp_timeout)
+            distributed.init_process_group(self.ddp_backend or "gloo", timeout=timeout)
 
     def _settle_checkpointing(self, given: Mapping[str, Any]) -> None:
         """One value under both of its names: transformers calls it activation_checkpointing from 5.20 on."""
@@ -265,10 +277,12 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
             logger.warning("wandb has no login: it records offline; `wandb login`, then `wandb sync`, sends the run")
 
     def _refuse_contradictions(self) -> None:
-        if self.mtp == "train" and (self.fsdp or self.deepspeed):
+        of_accelerate = (os.environ.get(f"ACCELERATE_USE_{name}", "") for name in ("FSDP", "DEEPSPEED"))
+        shares = self.fsdp or self.deepspeed or any(value.lower() in ("1", "true") for value in of_accelerate)
+        if self.mtp == "train" and shares:
             raise UserError(
-                "--mtp train works without --fsdp and --deepspeed only; leave it out, and run `glm-ocr-finetune mtp` "
-                "on the finished model"
+                "--mtp train works without FSDP and DeepSpeed only; leave it out, and run `glm-ocr-finetune mtp` on the "
+                "finished model"
             )
         if self.fp16 and self.bf16:
             raise UserError("--fp16 True and --bf16 True exclude each other; give one of them")

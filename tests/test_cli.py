@@ -116,3 +116,13 @@ def test_a_mistake_is_one_line_and_code_2(run: Run) -> None:
     code, out, err = run("report", "--run", "a", "--tuned", "b")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("error: ")
+
+
+@pytest.mark.parametrize("flag", ["--dataset_name", "--config", "--resume_from_checkpoint"])
+def test_a_name_that_no_file_can_have_is_one_line(run: Run, flag: str, tmp_path: Path) -> None:
+    write_lines(tmp_path, "lines", WORDS[:4])
+    data = [] if flag == "--dataset_name" else ["--dataset_name", str(tmp_path / "lines.jsonl")]
+    code, _, said = run("train", flag, "a" * 5000, "--output_dir", str(tmp_path / "run"), "--model_name", "tiny", *data)
+    last = said.splitlines()[-1]
+    assert (code, last[:7]) == (2, "error: ")
+    assert "aaaa" in last

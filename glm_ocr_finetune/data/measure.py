@@ -27,6 +27,7 @@ from ..inputs.pdf_pages import split_page_path
 from ..inputs.prompt import PromptRenderer
 from ..inputs.tar_members import split_member_path
 from ..progress import progress
+from ..ranks import first_of_a_machine
 from ..readers import problem_in_words
 from ..readers.rows import image_of
 
@@ -70,9 +71,7 @@ def measure(rows: Dataset, renderer: PromptRenderer, default_prompt: str) -> Mea
 
     Under torchrun the first rank of a machine measures, and the others open what it kept.
     """
-    from accelerate import PartialState
-
-    with PartialState().local_main_process_first():
+    with first_of_a_machine():
         kept = kept_for_later("surveys") / f"{_digest(rows, renderer, default_prompt)}.npz"
         found = _open(kept)
         if found is None:

@@ -14,7 +14,7 @@ Four times what a densely printed broadsheet page holds. A label of ten megabyte
 would keep the tokenizer busy for minutes.
 """
 
-_PLACEHOLDER = re.compile(r"\s*(?:(?:~{3,}|#{3,})\s*)+")
+_PLACEHOLDERS = re.compile(r"~{3,}|#{3,}|\s+")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _number(value: numbers.Real | Decimal) -> Label:
 
 def is_placeholder(text: str) -> bool:
     """Whether a text only marks that something is not transcribed: ``###`` (PaddleOCR), ``~~~ ~~~`` (eScriptorium)."""
-    return _PLACEHOLDER.fullmatch(text) is not None
+    return bool(text.strip()) and not _PLACEHOLDERS.sub("", text)
 
 
 def is_storable(text: str) -> bool:

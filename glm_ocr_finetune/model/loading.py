@@ -99,7 +99,7 @@ def load_weights(
         options["quantization_config"] = four_bit_config(dtype)
         if not torch.cuda.is_available():
             options["device_map"] = {"": "cpu"}
-    with _expecting_mtp(config), _explained(path):
+    with _expecting_mtp(config), _explained(path), _whole_on_each_rank():
         model = AutoModelForImageTextToText.from_pretrained(path, **options)
     if load_in_4bit:
         keep_four_bit_trainable(model)
@@ -111,6 +111,19 @@ def load_weights(
             model_name,
         )
     return model
+
+
+@contextlib.contextmanager
+def _whole_on_each_rank() -> Iterator[None]:
+    """Keep transformers from loading a model for DeepSpeed ZeRO-3 in parts; what is shared out is so when training begins."""
+    from transformers.integrations import deepspeed
+
+    reference = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = reference
 
 
 @contextlib.contextmanager

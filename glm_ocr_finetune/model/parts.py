@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,13 +81,18 @@ def count_parts(model: nn.Module) -> list[Part]:
     for name, parameter in model.named_parameters():
         row = counts[part_of(name)]
         if ".lora_A." in name:
-            row[2] = max(row[2], parameter.shape[0])
+            row[2] = max(row[2], _shape(parameter)[0])
         if ".lora_" not in name:
             row[0] += _numel(parameter)
-        row[1] += parameter.numel() if parameter.requires_grad else 0
+        row[1] += _numel(parameter) if parameter.requires_grad else 0
     return [Part(name, total, trainable, rank or None) for name, (total, trainable, rank) in counts.items()]
 
 
 def _numel(parameter: Any) -> int:
     state = getattr(parameter, "quant_state", None)
-    return int(state.shape.numel()) if state is not None else int(parameter.numel())
+    return math.prod(_shape(parameter) if state is None else state.shape)
+
+
+def _shape(parameter: Any) -> tuple[int, ...]:
+    """The shape of the whole, of which DeepSpeed ZeRO-3 leaves an empty tensor."""
+    return tuple(getattr(parameter, "ds_shape", parameter.shape))

@@ -152,11 +152,11 @@ def local_path(name: str, flag: str = "dataset_name") -> Path | None:
     Raises ``UserError``, naming the flag, when it is neither.
     """
     path = Path(os.path.abspath(os.path.expanduser(name)))
-    if path.exists():
+    if os.path.exists(path):
         return path
     if not name.lower().endswith((*SUFFIXES, *_OTHER_SUFFIXES)) and is_hub_id(name):
         return None
-    here = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    here = [entry.name for entry in path.parent.iterdir()] if os.path.isdir(path.parent) else []
     close = difflib.get_close_matches(path.name, here, n=1)
     meant = (
         f"did you mean {os.path.join(os.path.dirname(name), close[0])}?"
@@ -200,7 +200,7 @@ def _what_is_there(path: Path, options: ReadOptions) -> str:
 def _configured(path: Path, config: str | None) -> Path:
     if config is None or config == "default":
         return path
-    if not (path / config).is_dir():
+    if not os.path.isdir(path / config):
         raise UserError(f"--dataset_config {config}: the local data set {path} has no such sub-folder; leave it out.")
     return path / config
 

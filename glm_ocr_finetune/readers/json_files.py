@@ -6,6 +6,7 @@ A label ``1.50`` is what stands on the receipt, and would be ``1.5`` as a number
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -140,7 +141,8 @@ def _mapped(value: Mapping[str, Any], file: Path) -> list[Any]:
 
     docTR's images lie in ``images``, which the names leave out.
     """
-    folder = "images/" if (file.parent / "images").is_dir() and not (file.parent / next(iter(value))).exists() else ""
+    beside = os.path.exists(file.parent / next(iter(value)))
+    folder = "images/" if (file.parent / "images").is_dir() and not beside else ""
     return [
         {"image": folder + name} | (inner if isinstance(inner, dict) else {"text": inner})
         for name, inner in value.items()

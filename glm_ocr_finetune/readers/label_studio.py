@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -160,7 +161,7 @@ def _image_name(values: Any, base: str) -> str | None:
     last = Path(name).name
     original = re.sub(r"^[0-9a-f]{8}-", "", last)
     there = (Path(base, folder, file) for file in (name.lstrip("/"), last, original) for folder in ("", "images"))
-    found = next((path for path in there if path.is_file()), None)
+    found = next((path for path in there if os.path.isfile(path)), None)  # which a name too long for a file is not
     return found.relative_to(base).as_posix() if found else name
 
 

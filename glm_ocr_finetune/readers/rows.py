@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import UserError
 from ..inputs.labels import MAX_LABEL_CHARACTERS, is_storable
+from ..ranks import first_of_a_machine
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -176,22 +177,26 @@ def store_rows(rows: Iterable[Row], key: object, lasting: Callable[[], bool]) ->
 
     ``key`` is whatever determines the rows; a table stored under an equal key is opened again without
     reading ``rows``. ``lasting`` is asked once all rows are written: False means that the next call
-    must read them again (missing images may have come; a warning is to be repeated). Raises
+    must read them again (missing images may have come; a warning is to be repeated). Of the ranks of a machine the
+    first reads, and the others open what it has written. Raises
     ``UserError`` when the cache folder cannot be written.
     """
     from datasets import Dataset
     from datasets.fingerprint import Hasher
 
     stored = cache_folder() / f"{Hasher.hash((_VERSION, repr(key)))}.arrow"
-    if not stored.exists():
-        written = stored.with_suffix(f".{os.getpid()}.part")
-        _write(rows, written)
-        stored = stored if lasting() else stored.with_suffix(".passing.arrow")
-        # Replacing is atomic, so processes that store the same table at once do not disturb each other.
-        try:
-            os.replace(written, stored)
-        except FileNotFoundError as error:
-            raise UserError(f"{written.parent} was removed while the data were read into it; start again") from error
+    with first_of_a_machine():
+        if not stored.exists():
+            written = stored.with_suffix(f".{os.getpid()}.part")
+            _write(rows, written)
+            stored = stored if lasting() else stored.with_suffix(".passing.arrow")
+            # Replacing is atomic, so processes that store the same table at once do not disturb each other.
+            try:
+                os.replace(written, stored)
+            except FileNotFoundError as error:
+                raise UserError(
+                    f"{written.parent} was removed while the data were read into it; start again"
+                ) from error
     return Dataset.from_file(str(stored))
 
 

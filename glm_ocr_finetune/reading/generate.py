@@ -218,6 +218,7 @@ def _greedy(
                 do_sample=False,
                 stopping_criteria=[half_done],
                 return_dict_in_generate=True,
+                synced_gpus=False,  # whoever reads has all weights
             )
             new = output.sequences[:, length:]
             for row, ids in zip(rows.tolist(), new.tolist(), strict=True):

@@ -81,7 +81,8 @@ def _damaged_weights(checkpoint: Path) -> str | None:
 def _damaged_archives(checkpoint: Path) -> str | None:
     expected = ["scheduler.pt"] if _is_sharded(checkpoint) else ["optimizer.pt", "scheduler.pt"]
     random_states = [path.name for path in checkpoint.glob("rng_state*.pth")] or ["rng_state.pth"]
-    optional = [path.name for path in checkpoint.glob("scaler.pt")]
+    sharded = ("global_step*/*.pt", "pytorch_model_fsdp.bin", "optimizer.bin")
+    optional = [str(path.relative_to(checkpoint)) for name in ("scaler.pt", *sharded) for path in checkpoint.glob(name)]
     for name in [*expected, *random_states, *optional]:
         if not (checkpoint / name).is_file():
             return f"{name} is missing"

@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from ..errors import UserError
 from ..ranks import greatest
+from .sharding import part_here
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -112,7 +113,7 @@ def listed(rows: Sequence[str]) -> str:
 
 def refuse_broken_weights(model: nn.Module, step: int) -> None:
     """Raise Diverged, on all ranks alike, when a trained weight is not finite."""
-    local = (getattr(p, "to_local", lambda p=p: p)() for p in model.parameters() if p.requires_grad)
+    local = (part_here(weight) for weight in model.parameters() if weight.requires_grad)
     broken = any(not bool(torch.isfinite(value).all()) for value in local)
     if any(greatest(int(broken))):
         raise Diverged(

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from trl import SFTTrainer
 
 from ..errors import UserError
 from ..model.checkpoint import carried_mtp_tensors, stored_as
@@ -25,6 +24,7 @@ from ..model.mtp import MTP_FILE, files_of_mtp_tensors, mtp_prefix, read_mtp_ten
 from ..model.tiny import is_tiny
 from ..vision.encoder import without_adapters
 from .draft_loss import Row, draft_loss
+from .sharding import ShardingTrainer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,7 +137,7 @@ def drafts_of(model: Any, args: TrainingArguments) -> Drafts | None:
     return Drafts(layer, RATES[is_tiny(bare.config)], args.device)
 
 
-class DraftingTrainer(SFTTrainer):
+class DraftingTrainer(ShardingTrainer):
     """TRL's trainer, with the multi-token-prediction layer trained beside the model where ``drafts`` is set."""
 
     drafts: Drafts | None = None

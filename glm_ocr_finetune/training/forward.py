@@ -6,12 +6,13 @@ among them, goes to the model's own ``forward``.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.tensor import DTensor
+from torch.distributed.fsdp import FSDPModule
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import FusedCausalLMOutput, maybe_gather_lm_head_ctx
@@ -22,7 +23,7 @@ from .attention import allow_rows_of_samples, row_arguments
 from .draft_loss import VOCABULARY_CHUNK, Row, choices_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
@@ -100,6 +101,22 @@ def score_labels(
     return scored
 
 
+@contextlib.contextmanager
+def whole_weight(head: nn.Linear) -> Iterator[Tensor]:
+    """The weight of the head, which ranks may share out; nobody calls its ``forward``, which would gather it.
+
+    FSDP2 frees it, and adds up its gradient over ranks, at the end of the backward pass. The gradient through
+    ``DTensor.full_tensor()``, which TRL takes, would stay each rank's own.
+    """
+    sharded = head if isinstance(head, FSDPModule) else None
+    if sharded:
+        sharded.unshard()
+    with maybe_gather_lm_head_ctx(head.weight):
+        yield head.weight
+    if sharded and not torch.is_grad_enabled():
+        sharded.reshard()
+
+
 def score_next_tokens(hidden: Tensor, labels: Tensor, head: nn.Linear) -> FusedCausalLMOutput:
     """Apply the head to the positions before a trained label, a part of the vocabulary at a time.
 
@@ -110,8 +127,7 @@ def score_next_tokens(hidden: Tensor, labels: Tensor, head: nn.Linear) -> FusedC
     """
     targets = labels[:, 1:]
     trained = targets != IGNORED
-    weight = head.weight.full_tensor() if isinstance(head.weight, DTensor) else head.weight
-    with maybe_gather_lm_head_ctx(weight):
+    with whole_weight(head) as weight:
         log_probs, entropy, _, _, is_top1 = ChunkedLogProbFunction.apply(
             hidden[:, :-1][trained],
             weight,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -24,7 +25,7 @@ from ..folders import (
     SUMMARY_FILE,
 )
 from ..model.checkpoint import SIDECAR
-from ..ranks import is_main_process
+from ..ranks import have_joined, is_main_process
 from ..training_args import TrainingArguments
 from .checkpoints import checkpoints_in, damage, find_checkpoint, say_what_is_given_up
 from .run_record import RunRecord, compare_arguments, read_record
@@ -39,6 +40,7 @@ ABOUT_A_RUN = (
     *(STATE_FILE, RUN_FILE, SUMMARY_FILE, REPORT_FILE, LOSS_CURVE_FILE, SET_ASIDE_FILE, "training_args.bin"),
     *(SPIKES_FILE, SPIKE_SHEET.format(step="*")),
 )
+OF_OTHERS = re.compile(r"gloo/|NCCL|ncclComm|process group|ProcessGroup")  # in errors of torch.distributed
 MODEL = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", SIDECAR)
 
 
@@ -178,13 +180,25 @@ def is_finished(trainer: GlmOcrTrainer) -> bool:
 
 @contextlib.contextmanager
 def says_what_is_saved(output: Path) -> Iterator[None]:
-    """Give a Ctrl-C that leaves at once the words for what is there of the run."""
+    """Give a Ctrl-C that leaves at once, and the end of another rank, the words for what is there of the run.
+
+    Raises:
+        UserError: another rank has died, or has not answered for as long as ``--ddp_timeout``.
+    """
     try:
         yield
     except KeyboardInterrupt as stop:
-        whole = [path for path in checkpoints_in(output) if not damage(path)]
-        if not whole:
-            raise KeyboardInterrupt("interrupted; no checkpoint was saved") from stop
-        raise KeyboardInterrupt(
-            f"interrupted; the last checkpoint is {whole[-1]}, and --resume_from_checkpoint True continues from it"
-        ) from stop
+        raise KeyboardInterrupt(f"interrupted; {_what_is_saved(output)}") from stop
+    except RuntimeError as error:
+        if not (have_joined() and OF_OTHERS.search(str(error))):
+            raise
+        raise UserError(
+            f"another rank has died or does not answer; {_what_is_saved(output)} ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def _what_is_saved(output: Path) -> str:
+    whole = [path for path in checkpoints_in(output) if not damage(path)]
+    if not whole:
+        return "no checkpoint was saved"
+    return f"the last checkpoint is {whole[-1]}, and --resume_from_checkpoint True continues from it"

@@ -18,39 +18,53 @@ def refuse_one_process_for_many_gpus(training_args: TrainingArguments) -> None:
         )
 
 
-def share_weights(training_args: TrainingArguments) -> bool:
-    """Whether each rank holds a part of the weights only: FSDP, or DeepSpeed ZeRO-3."""
+def sharding_of(training_args: TrainingArguments) -> str:
+    """What the ranks share out: ``FSDP``, ``ZeRO-1`` to ``ZeRO-3``; empty where each holds weights and optimizer whole."""
     deepspeed: Any = training_args.deepspeed_plugin
+    if deepspeed:
+        return f"ZeRO-{deepspeed.zero_stage}"
     fsdp = training_args.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
-    return bool(fsdp or (deepspeed and deepspeed.zero_stage == 3))
+    return "FSDP" if fsdp else ""
 
 
-def settle_shared_weights(training_args: TrainingArguments, reads_a_probe: bool) -> None:
-    """Turn off what would make ranks that share their weights run different modules, and wait for each other for ever.
+def share_weights(training_args: TrainingArguments) -> bool:
+    """Whether each rank holds a part of the weights only, so that all must run the same modules at the same time."""
+    return sharding_of(training_args) in ("FSDP", "ZeRO-3")
 
-    Reading ends after as many steps as the longest answer of a rank takes, and a cached image needs no vision tower.
+
+def settle_sharding(training_args: TrainingArguments) -> None:
+    """Have FSDP and DeepSpeed load and save whole models, and leave the optimizer and the schedule to the run.
 
     Raises:
-        UserError: one of these was asked for.
+        UserError: something is asked for that does not work with them.
     """
-    if not share_weights(training_args):
-        return
-    why = "ranks that share their weights must run the same forward passes"
-    origins, metric = training_args.origins, training_args.metric_for_best_model
-    asked = training_args.eval_generate and "eval_generate" not in origins
-    judged = metric not in (None, "loss", "eval_loss") and "metric_for_best_model" not in origins
-    if asked or judged or reads_a_probe:
+    sharding = sharding_of(training_args)
+    if sharding == "FSDP":
+        _settle_fsdp(training_args)
+    elif sharding:
+        _refuse_own_optimizer(training_args)
+
+
+def _settle_fsdp(training_args: TrainingArguments) -> None:
+    settings = training_args.fsdp_plugin_args
+    version = settings["fsdp_version"] if settings else int(os.environ.get("FSDP_VERSION", "1"))
+    if version != 2:
         raise UserError(
-            "reading within the run (--eval_generate, --probe_dataset, a --metric_for_best_model of readings) does not "
-            f"work with FSDP or ZeRO-3, as {why}; leave it out, and run evaluate on the result"
+            f"FSDP {version} is not supported; give fsdp_version: 2 in the configuration of accelerate, or "
+            """--fsdp_config '{"version": 2}'"""
         )
-    if training_args.cache_vision_features in ("memory", "disk"):
+    whole = {"state_dict_type": "FULL_STATE_DICT", "cpu_ram_efficient_loading": False}
+    for name, value in whole.items():
+        os.environ[f"FSDP_{name.upper()}"] = str(value)
+    if settings:
+        settings |= whole
+
+
+def _refuse_own_optimizer(training_args: TrainingArguments) -> None:
+    plugin: Any = training_args.deepspeed_plugin
+    own = [name for name in ("optimizer", "scheduler") if name in plugin.deepspeed_config]
+    if own:
         raise UserError(
-            f"--cache_vision_features {training_args.cache_vision_features} does not work with FSDP or ZeRO-3, as {why}; "
-            "give off"
+            f"the DeepSpeed configuration has {' and '.join(own)}; leave them out: --optim, --learning_rate and "
+            "--lr_scheduler_type say which"
         )
-    training_args.settle("cache_vision_features", "off", why)
-    if training_args.eval_generate:
-        training_args.settle("eval_generate", False, why)
-        if "metric_for_best_model" in origins:
-            training_args.settle("metric_for_best_model", "eval_loss", "nothing is read")

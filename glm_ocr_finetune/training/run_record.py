@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..errors import UserError
 from ..folders import RUN_FILE
 from ..readers.streams import fingerprint
 from ..training_args import TrainingArguments
+from .processes import sharding_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -89,7 +91,10 @@ def arguments_with_effect(*groups: ModelArguments | DataArguments | TrainingArgu
     """Name to value, as JSON has it, of the arguments that may change what is trained."""
     values: dict[str, Any] = {}
     for group in groups:
-        values |= group.to_dict() if isinstance(group, TrainingArguments) else asdict(group)
+        if isinstance(group, TrainingArguments):
+            values |= group.to_dict() | {"sharding": sharding_of(group)}
+        else:
+            values |= asdict(group)
     if values.get("lora_alpha") is None:
         values["lora_alpha"] = 2 * values["lora_rank"]
     kept = {name: value for name, value in values.items() if not WITHOUT_EFFECT.fullmatch(name)}
@@ -147,14 +152,43 @@ def compare_arguments(earlier: RunRecord, arguments: Mapping[str, Any], ranks: i
     """
     old = earlier.arguments | {"ranks": earlier.ranks}
     new = {**arguments, "ranks": ranks}
+    _refuse_other_sharding(old, new, checkpoint)
+    order = () if _has_the_same_steps(old, new) else ORDER
     lines = []
     for name in sorted(old.keys() & new.keys()):
         if old[name] != new[name]:
-            lines.append(_difference(name, old[name], new[name], checkpoint))
+            lines.append(_difference(name, old[name], new[name], checkpoint, order))
     return lines
 
 
-def _difference(name: str, old: Any, new: Any, checkpoint: Path) -> str:
+def _refuse_other_sharding(old: Mapping[str, Any], new: Mapping[str, Any], checkpoint: Path) -> None:
+    """Raise UserError where the optimizer's state lies in files that only as many ranks, shared out alike, can read."""
+    was, now = old.get("sharding", ""), new.get("sharding", "")
+    if was != now:
+        raise UserError(
+            f"{checkpoint} was saved with {was or 'whole weights on each rank'} and cannot be continued with "
+            f"{now or 'whole weights on each rank'}; start as before, or a new run with --model_name {checkpoint}"
+        )
+    if now.startswith("ZeRO") and old["ranks"] != new["ranks"]:
+        raise UserError(
+            f"{checkpoint} was saved by {old['ranks']} ranks, and DeepSpeed continues with as many only; start "
+            f"{old['ranks']}, or a new run with --model_name {checkpoint}"
+        )
+
+
+def _has_the_same_steps(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether each optimizer step has the same samples, shared out and accumulated otherwise."""
+    cut = ["ranks", "gradient_accumulation_steps", "per_device_train_batch_size"]
+    if new.get("tokens_per_batch") or new.get("train_sampling_strategy") == "group_by_length":
+        cut.pop()  # then batches are made first, and only shared out otherwise
+    others = {*ORDER} - {*cut}
+    if new.get("streaming") or any(old.get(name) != new.get(name) for name in others):
+        return False
+    sizes = [math.prod(int(one.get(name) or 1) for name in cut) for one in (old, new)]
+    return sizes[0] == sizes[1]
+
+
+def _difference(name: str, old: Any, new: Any, checkpoint: Path, order: Collection[str]) -> str:
     if name in FITS_NO_OTHER:
         raise UserError(
             f"--{name} is {new}, but {checkpoint} was saved with {old} and cannot be continued with another; give "
@@ -163,7 +197,13 @@ def _difference(name: str, old: Any, new: Any, checkpoint: Path) -> str:
     if name in RESTORED:
         return f"{name} stays {old}, as {checkpoint.name} has it; the {new} that is asked for takes effect in a new run only"
     line = f"{name} is {new} from here on; {checkpoint.name} was saved with {old}"
-    return f"{line} (samples of this epoch may come twice or not at all)" if name in ORDER else line
+    if name in ORDER:
+        line += (
+            " (samples of this epoch may come twice or not at all)"
+            if name in order
+            else " (each step has the same samples, summed up in another order)"
+        )
+    return line
 
 
 def refuse_other_data(earlier: RunRecord, record: RunRecord, checkpoint: Path) -> None:

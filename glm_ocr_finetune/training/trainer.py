@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from .forward import replace_forward
 from .judge import Judge, logged_metrics
 from .loaders import EachOnce, Samples, in_order, load_batches, rows_of_step, samples_of_step
 from .model_card import write_card
+from .processes import share_weights
 from .run_record import RunRecord
 from .spikes import LeaveOutSpikes
 from .step_lines import StepLines, take_the_place_of_bars
@@ -109,7 +111,8 @@ class GlmOcrTrainer(DraftingTrainer):
         take_the_place_of_bars(self, self.step_lines)
         self.spikes.too_late = self.is_deepspeed_enabled
         keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
-        replace_forward(without_adapters(self.model), encoder, padding_free, drafts.watch if drafts else None)
+        in_steps = replace(encoder, together=True) if share_weights(args) else encoder
+        replace_forward(without_adapters(self.model), in_steps, padding_free, drafts.watch if drafts else None)
         # Count label tokens over accumulation and ranks. transformers asks the model's class, which says no because
         # its own forward takes no count; TRL's compute_loss, which is what runs here, does.
         self.model_accepts_loss_kwargs = True
@@ -208,7 +211,8 @@ class GlmOcrTrainer(DraftingTrainer):
         self.divergence.see_evaluation(metrics.get(f"{prefix}_loss", 0.0), self.state.global_step, self.control)
         if self.judge and not self.divergence.verdict:
             name, shown = f"step-{self.state.global_step}", not self.args.disable_tqdm
-            scores = self.judge.read(self.accelerator.unwrap_model(self.model), name, progress=shown)
+            with self.whole_model() as model:
+                scores = self.judge.read(model, name, progress=shown)
             read = logged_metrics(scores, prefix)
             self.log(dict(read))
             metrics |= read

@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 from ..training_args import TrainingArguments
 from ..vision.encoder import VisionEncoder
 from .callbacks import DrawLoss, ReleaseTower
+from .processes import share_weights
 from .stream_loader import CountPasses, StreamLoader
 
 
@@ -30,6 +31,6 @@ def callbacks_for(
 ) -> list[TrainerCallback]:
     """What happens beside the steps of a run."""
     callbacks: list[TrainerCallback] = [DrawLoss()]
-    if encoder.cache and args.world_size == 1:
+    if encoder.cache and args.world_size == 1 and not share_weights(args):
         callbacks.append(ReleaseTower(encoder))
     return [*callbacks, CountPasses(stream)] if stream else callbacks

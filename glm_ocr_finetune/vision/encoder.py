@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..inputs.geometry import PATCHES_PER_TOKEN
+from ..ranks import greatest
 from .cache import SHARE_OF_FREE, DiskStore, VisionCache, cache_home, fingerprint
 
 if TYPE_CHECKING:
@@ -51,11 +52,13 @@ class VisionEncoder:
         cache: where new features go; None keeps nothing.
         frozen: no gradient is wanted, so none is recorded.
         live: images encoded since the count was last set to 0.
+        together: ranks that share out the weights run the tower equally often, some of them on nothing.
     """
 
     cache: VisionCache | None = None
     frozen: bool = True
     live: int = 0
+    together: bool = False
 
     def features(self, backbone: Any, batch: Mapping[str, Any]) -> list[Tensor]:
         """One tensor (num_image_tokens, hidden) for each of B images.
@@ -98,22 +101,37 @@ class VisionEncoder:
             known.append(features)
         return known
 
-    def _encode(self, backbone: Any, patches: Tensor | None, grids: Tensor) -> Iterator[Tensor]:
-        """What the tower and the projector make of images, some of them at a time."""
+    def _encode(self, backbone: Any, patches: Any, grids: Tensor) -> Iterator[Tensor]:
+        """What the tower and the projector make of images, some of them at a time; patches are None where there are none."""
         import torch
 
-        if patches is None:
-            return
-        self.live += len(grids)
-        if backbone.visual.device != patches.device:
-            backbone.visual.to(patches.device)
         counts = grids.prod(-1).tolist()
+        if patches is not None:
+            self.live += len(grids)
+            if backbone.visual.device != patches.device:
+                backbone.visual.to(patches.device)
         # a matrix product on a CPU rounds by its size and threads: kept features must not tell who was encoded beside
-        alone = self.cache is not None and patches.device.type == "cpu"
+        alone = self.cache is not None and grids.device.type == "cpu"
+        most = 1 if alone else PATCHES_AT_A_TIME
+        if self.together and not self.frozen:  # the backward pass meets the tower as often as the forward pass
+            most = sum(counts)
+        runs = list(_runs(counts, most)) if counts else []
         with torch.no_grad() if self.frozen else contextlib.nullcontext():
-            for start, end in _runs(counts, 1 if alone else PATCHES_AT_A_TIME):
+            for start, end in runs:
                 these = patches[sum(counts[:start]) : sum(counts[:end])]
                 yield from backbone.get_image_features(these, grids[start:end], return_dict=True).pooler_output
+            for _ in range(greatest(len(runs))[0] - len(runs) if self.together else 0):
+                _encode_nothing(backbone, grids)
+
+
+def _encode_nothing(backbone: Any, grids: Tensor) -> None:
+    """Run the tower as other ranks do, on as few patches as it takes."""
+    import torch
+
+    vision = backbone.config.vision_config
+    width = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    patches = torch.zeros(PATCHES_PER_TOKEN, width, device=grids.device)
+    backbone.get_image_features(patches, grids.new_tensor([[1, 2, 2]]), return_dict=True)
 
 
 def encoder_for(model: Any, cache: VisionCache | None) -> VisionEncoder:

@@ -7,7 +7,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from glm_ocr_finetune.inputs.labels import MAX_LABEL_CHARACTERS, Label, clean_label, label_as_found
+from glm_ocr_finetune.inputs.labels import MAX_LABEL_CHARACTERS, Label, clean_label, is_placeholder, label_as_found
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,16 @@ def test_longest_label() -> None:
     longest = "x" * MAX_LABEL_CHARACTERS
     assert clean_label(longest) == Label(text=longest)
     assert clean_label(longest + "x") == Label(reason="label_too_long")
+
+
+@pytest.mark.parametrize("text", ["###", "~~~", "~~~ ~~~~\n###", "  ####  ", "~~~###", "~" * 100_000])
+def test_what_only_marks_that_something_is_not_transcribed(text: str) -> None:
+    assert is_placeholder(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "##", "# # #", "~~~ a", "a ###", "~" * 100_000 + "a", "~~~ " * 30_000 + "a"]
+)
+def test_a_text_with_anything_else_is_a_label_at_once(text: str) -> None:
+    """The long ones took the first expression for it longer than anybody waits; found by fuzzing."""
+    assert not is_placeholder(text)

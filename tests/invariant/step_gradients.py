@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from drawing import draw_line
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
 from glm_ocr_finetune import TrainingArguments, create_trainer, load_model
@@ -32,7 +33,9 @@ class KeepGradients(TrainerCallback):
 
 
 def gradients(model: Any) -> dict[str, torch.Tensor]:
-    return {n.removeprefix("module."): p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    """Of each parameter that has one, put together of what ranks share out."""
+    found = {n.removeprefix("module."): p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return {n: grad.full_tensor() if isinstance(grad, DTensor) else grad.clone() for n, grad in found.items()}
 
 
 def base(use_lora: bool) -> tuple[Any, Any]:

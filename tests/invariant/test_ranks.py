@@ -106,7 +106,7 @@ def test_a_signal_to_one_rank_saves_a_checkpoint_on_all_and_ends_them(tmp_path: 
             [sys.executable, *launch, *words, "--logging_steps", "1"], env=environment, stdout=log, stderr=log
         )
     try:
-        wait_for(lambda: "'loss'" in (tmp_path / "log").read_text(), group)
+        wait_for(lambda: "  loss " in (tmp_path / "log").read_text(), group)
         ranks = [int(pid) for pid in Path(f"/proc/{group.pid}/task/{group.pid}/children").read_text().split()]
         os.kill(ranks[-1], getattr(signal, name))
         assert group.wait(timeout=120) != 0

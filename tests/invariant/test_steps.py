@@ -91,7 +91,13 @@ def on_two_ranks(folder: Path, **settings: Any) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "accumulation", "how"),
-    [(2, 1, {}), (2, 1, {"use_lora": True}), (1, 2, {"padding_free": False, "cached": True})],
+    [
+        (2, 1, {}),
+        (2, 1, {"use_lora": True}),
+        (1, 2, {"padding_free": False, "cached": True}),
+        (2, 1, {"fsdp": True}),
+        (1, 2, {"fsdp": True, "use_lora": True, "cached": True}),
+    ],
 )
 def test_two_ranks_make_the_steps_of_one(tmp_path: Path, size: int, accumulation: int, how: dict[str, Any]) -> None:
     """Of the five batches of two, the second rank has none in the last step."""

@@ -60,6 +60,15 @@ def test_the_table_adds_up_with_adapters_too(model: Any) -> None:
     assert sum(part.trainable for part in counted) == adapted.get_nb_trainable_parameters()[0]
 
 
+def test_what_deepspeed_keeps_elsewhere_is_counted_whole(model: Any) -> None:
+    freeze(model, [])
+    adapted = add_lora(model, 4, 8, 0.0, "all")
+    expected = count_parts(adapted)
+    for parameter in adapted.parameters():  # as ZeRO-3 leaves them
+        parameter.ds_shape, parameter.data = parameter.shape, torch.empty(0)
+    assert count_parts(adapted) == expected
+
+
 def test_adapters_can_go_on_every_linear_layer_but_the_head(model: Any) -> None:
     found = [name for names in linear_layers(model).values() for name in names]
     real = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]

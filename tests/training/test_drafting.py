@@ -148,9 +148,12 @@ def test_the_layer_is_among_what_is_saved(line_folder: Path, tmp_path: Path, use
     assert torch.equal(drafting.eh_proj.weight, at_the_end[f"{prefix}eh_proj.weight"].float())
 
 
-def test_sharded_training_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--mtp train works without --fsdp and --deepspeed only"):
+def test_sharded_training_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="--mtp train works without FSDP and DeepSpeed only"):
         TrainingArguments(output_dir=str(tmp_path), mtp="train", fsdp="full_shard")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")  # as accelerate launch says it
+    with pytest.raises(UserError, match="--mtp train works without FSDP and DeepSpeed only"):
+        TrainingArguments(output_dir=str(tmp_path), mtp="train")
 
 
 def test_how_well_it_drafts_is_logged_apart(line_folder: Path, tmp_path: Path) -> None:

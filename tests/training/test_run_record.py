@@ -83,6 +83,31 @@ def test_data_arguments_and_ranks_are_compared() -> None:
     assert lines(arguments(), ranks=2)[0].startswith("ranks is 2 from here on; checkpoint-3 was saved with 1")
 
 
+def test_other_ranks_with_the_same_steps_are_told_apart_from_those_with_others() -> None:
+    def said(before: dict[str, Any], after: dict[str, Any], ranks: tuple[int, int]) -> list[bool]:
+        found = compare_arguments(record(arguments(**before), ranks[0]), arguments(**after), ranks[1], CHECKPOINT)
+        return ["each step has the same samples" in line for line in found]
+
+    four, two, one = ({"gradient_accumulation_steps": n} for n in (4, 2, 1))
+    assert said(two, one, (1, 2)) == [True, True]
+    assert said(two, one, (1, 4)) == said(four, one, (1, 2)) == [False, False]
+    assert said({"per_device_train_batch_size": 8}, {}, (1, 2)) == [True, True]  # 8 x 1 is 4 x 2
+    by_length = {"train_sampling_strategy": "group_by_length"}
+    assert said(two | by_length, one | by_length, (1, 2)) == [True, True]
+    assert said(by_length | {"per_device_train_batch_size": 8}, by_length, (1, 2)) == [False, False]
+
+
+def test_what_ranks_share_has_to_stay() -> None:
+    def saved(sharding: str, ranks: int = 2) -> RunRecord:
+        return record(arguments() | {"sharding": sharding}, ranks)
+
+    with pytest.raises(UserError, match="was saved with FSDP and cannot be continued with whole weights on each rank"):
+        compare_arguments(saved("FSDP"), arguments(), 2, CHECKPOINT)
+    with pytest.raises(UserError, match="was saved by 2 ranks, and DeepSpeed continues with as many only; start 2"):
+        compare_arguments(saved("ZeRO-2"), arguments() | {"sharding": "ZeRO-2"}, 4, CHECKPOINT)
+    assert len(compare_arguments(saved("FSDP"), arguments() | {"sharding": "FSDP"}, 4, CHECKPOINT)) == 1
+
+
 @pytest.mark.parametrize("model", [{"use_lora": True}, {"freeze_vision_tower": False}])
 def test_what_a_checkpoint_does_not_fit_is_refused(model: dict[str, Any]) -> None:
     (name,) = model

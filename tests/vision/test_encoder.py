@@ -119,3 +119,28 @@ def test_a_tower_elsewhere_comes_back_before_something_is_generated(
     bring_back(model, torch.device("cpu"))
     assert moved == [torch.device("cpu")]
     assert next(model.parameters()) is next(visual.parameters()), "then nothing has to come back any more"
+
+
+@pytest.mark.parametrize(("frozen", "most"), [(True, 3), (False, 1)])
+def test_ranks_that_share_weights_run_the_tower_equally_often(
+    model: Any, monkeypatch: pytest.MonkeyPatch, frozen: bool, most: int
+) -> None:
+    """Another rank has images for as many runs as ``most``; one with fewer runs it on nothing, one with all cached too."""
+    calls: list[int] = []
+    tower = model.model.get_image_features
+
+    def counted(patches: torch.Tensor, grids: torch.Tensor, **options: Any) -> Any:
+        calls.append(len(grids))
+        return tower(patches, grids, **options)
+
+    monkeypatch.setattr(model.model, "get_image_features", counted)
+    monkeypatch.setattr(encoding, "PATCHES_AT_A_TIME", 1)
+    monkeypatch.setattr(encoding, "greatest", lambda *values: [max(most, *values)])
+    cache = VisionCache("name", MemoryStore(1 << 20)) if frozen else None
+    encoder = VisionEncoder(cache, frozen, together=True)
+    expected = VisionEncoder().features(model.model, batch_of(model))
+    calls.clear()
+    for _ in range(2):
+        found = encoder.features(model.model, batch_of(model, cache))
+        assert [len(one) for one in found] == [len(one) for one in expected]
+    assert calls == ([1] * 6 if frozen else [3] * 2)
