@@ -2,8 +2,9 @@
 
 The rule is that of OLMo's ``SkipStepOptimizer`` (allenai/OLMo-core, ``optim/skip_step_optimizer.py``; OLMo 2,
 arXiv:2501.00656): a step is left out where the norm of its gradient is more than ``SIGMAS`` standard deviations above
-the mean of the ``WINDOW`` steps before it, and none is before half a window was seen. One thing differs: losses are
-not compared. A loss that moves the weights shows in the gradient, whose norm (before it is clipped) all ranks know
+the mean of the ``WINDOW`` steps before it, and none is before half a window was seen. Two things differ. The window is
+half as long, since norms fall fast at the beginning of a fine-tuning, and early ones would hide a spike (docs/log.md).
+And losses are not compared. A loss that moves the weights shows in the gradient, whose norm (before it is clipped) all ranks know
 alike, so that they decide alike without asking each other.
 
 A step that is left out stays in the window, as in OLMo: where norms rise to a new level, the deviation grows and the
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WINDOW, SIGMAS = 128, 6.0
+WINDOW, SIGMAS = 64, 6.0
 FEWEST = WINDOW // 2  # steps before the first that may be left out
 
 
