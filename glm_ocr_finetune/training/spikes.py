@@ -4,8 +4,8 @@ The rule is that of OLMo's ``SkipStepOptimizer`` (allenai/OLMo-core, ``optim/ski
 arXiv:2501.00656): a step is left out where the norm of its gradient is more than ``SIGMAS`` standard deviations above
 the mean of the ``WINDOW`` steps before it, and none is before half a window was seen. Two things differ. The window is
 half as long, since norms fall fast at the beginning of a fine-tuning, and early ones would hide a spike (docs/log.md).
-And losses are not compared. A loss that moves the weights shows in the gradient, whose norm (before it is clipped) all ranks know
-alike, so that they decide alike without asking each other.
+And losses are not compared: a loss that moves the weights shows in the gradient, whose norm, before it is clipped, all
+ranks know alike, so that they decide alike without asking each other.
 
 A step that is left out stays in the window, as in OLMo: where norms rise to a new level, the deviation grows and the
 level is accepted.
