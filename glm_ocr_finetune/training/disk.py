@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,8 +166,8 @@ def ends_in_one_line(output: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        if OF_WORKERS.search(str(error)):
+    except (OSError, EOFError, SafetensorError, RuntimeError) as error:
+        if _of_a_worker(error):
             raise UserError(
                 f"a data-loading worker has died, as where memory runs out ({first_line(error)}); "
                 f"{what_is_whole(output)}, with a lower --dataloader_num_workers where memory is short"
@@ -176,6 +177,14 @@ def ends_in_one_line(output: Path) -> Iterator[None]:
             raise
         mend = "make room (--save_total_limit N keeps N checkpoints) and "
         raise UserError(f"{output} cannot be written: {why}{_free(output)}; {what_is_whole(output, mend)}") from error
+
+
+def _of_a_worker(error: Exception) -> bool:
+    """Whether a data-loading worker has died: torch says so, or finds that nobody hands over the tensors of a batch."""
+    cut_off = isinstance(error, ConnectionError | EOFError)
+    frames = traceback.extract_tb(error.__traceback__)
+    in_loader = any(Path(frame.filename).name == "dataloader.py" for frame in frames)
+    return bool(OF_WORKERS.search(str(error))) or (cut_off and in_loader)
 
 
 def reason(error: Exception, output: Path) -> str:
