@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from ..training_args import TrainingArguments
-    from .trainer import GlmOcrTrainer
 
 
 @dataclass(frozen=True)
@@ -62,17 +61,17 @@ def numbers_of_step(plan: BatchPlan, accumulation: int, step: int) -> list[int]:
     return list(chain(*plan.batches(epoch)[step_of_epoch * size : (step_of_epoch + 1) * size]))
 
 
-def samples_of_step(trainer: GlmOcrTrainer) -> Dataset | None:
+def samples_of_step(trainer: Any) -> Dataset | None:
     """The samples of the optimizer step that was made last, on all ranks; None where they are not at hand, as of a stream."""
     if trainer.stream or not hasattr(trainer.train_dataset, "select"):
         return None
     step = trainer.state.global_step
-    return trainer.train_dataset.select(
-        numbers_of_step(trainer.batch_plan(), trainer.args.gradient_accumulation_steps, step)
-    )
+    numbers = numbers_of_step(trainer.batch_plan(), trainer.args.gradient_accumulation_steps, step)
+    samples: Dataset = trainer.train_dataset.select(numbers)
+    return samples
 
 
-def rows_of_step(trainer: GlmOcrTrainer) -> list[str]:
+def rows_of_step(trainer: Any) -> list[str]:
     """Sources of the samples of the optimizer step that was made last, on all ranks; none where they are not known.
 
     Of a stream those of this rank.
