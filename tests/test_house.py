@@ -85,6 +85,7 @@ def test_every_test_file_of_a_module_s_folder_tests_something_here() -> None:
     assert {path.parent.name for path in TESTS.rglob("test_*.py")} - folders <= {
         "tests",
         "benchmarks",
+        "fuzzing",
         "integration",
         "invariant",
         "engines",

@@ -53,13 +53,14 @@ class Run:
 
     def wait_for(self, seen: Callable[[], bool]) -> bool:
         """Whether it was seen before the run ended; looked for as often as the processor allows."""
-        for _ in range(60_000):
+        for _ in range(120_000):
             if seen():
                 return True
             if self.group.poll() is not None:
                 return False
             time.sleep(0.005)
-        raise AssertionError(f"not seen in five minutes: {self.log.read_text()[-2000:]}")
+        self.kill_all()
+        raise AssertionError(f"not seen in ten minutes: {self.log.read_text()[-2000:]}")
 
     def kill_all(self) -> None:
         for pid in [*self.ranks(), self.group.pid]:
