@@ -175,7 +175,7 @@ def ends_in_one_line(output: Path) -> Iterator[None]:
         why = reason(error, output)
         if not why:
             raise
-        mend = "make room (--save_total_limit N keeps N checkpoints) and "
+        mend = "make it writable (where it is full, --save_total_limit N keeps N checkpoints) and "
         raise UserError(f"{output} cannot be written: {why}{_free(output)}; {what_is_whole(output, mend)}") from error
 
 
