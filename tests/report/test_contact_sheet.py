@@ -11,7 +11,7 @@ from drawing import WORDS, write_lines
 from glm_ocr_finetune.args import DataArguments
 from glm_ocr_finetune.data.splits import load_splits
 from glm_ocr_finetune.inputs.prompt import PromptRenderer
-from glm_ocr_finetune.planning.contact_sheet import write_contact_sheet
+from glm_ocr_finetune.report.contact_sheet import write_contact_sheet
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..data.samples import Sample, sample_of
 from ..inputs.images import ImageError
-from ..report.pictures import thumbnail
+from .pictures import thumbnail
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,15 +34,16 @@ STYLE = (
 )
 
 
-def write_contact_sheet(samples: Dataset, image_tokens: np.ndarray, file: Path) -> int:
+def write_contact_sheet(samples: Dataset, image_tokens: np.ndarray | None, file: Path, most: int = SAMPLES) -> int:
     """Draw samples from all over the data set; returns how many.
 
     Args:
         samples: rows as :func:`~..data.samples.sample_of` takes them.
-        image_tokens: (N,) of each sample.
+        image_tokens: (N,) of each sample; None where nobody counted them.
+        most: samples that are drawn; 0 for all of them.
     """
-    chosen = np.unique(np.linspace(0, len(samples) - 1, SAMPLES).round().astype(int)).tolist()
-    cards = [_card(sample_of(samples[i]), int(image_tokens[i])) for i in chosen]
+    chosen = np.unique(np.linspace(0, len(samples) - 1, most or len(samples)).round().astype(int)).tolist()
+    cards = [_card(sample_of(samples[i]), None if image_tokens is None else int(image_tokens[i])) for i in chosen]
     rows = -(-len(cards) // COLUMNS)
     width, height = GAP + COLUMNS * (WIDTH + GAP), GAP + rows * (HEIGHT + GAP)
     body = "".join(_placed(card, index) for index, card in enumerate(cards))
@@ -60,9 +61,11 @@ def _placed(card: str, index: int) -> str:
     return f'<foreignObject x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}">{card}</foreignObject>'
 
 
-def _card(sample: Sample, num_image_tokens: int) -> str:
+def _card(sample: Sample, num_image_tokens: int | None) -> str:
     height, width = sample.size or (0, 0)
-    facts = f"{width} x {height} pixels, {num_image_tokens:,} image tokens"
+    facts = f"{width} x {height} pixels"
+    if num_image_tokens is not None:
+        facts += f", {num_image_tokens:,} image tokens"
     return (
         '<div xmlns="http://www.w3.org/1999/xhtml" class="card">'
         f'<div class="picture">{_picture(sample)}</div>'
