@@ -1,12 +1,13 @@
-# make setup | demo | test | test-slow | test-lowest | audit | engines | check | docs
+# make setup | demo | test | test-slow | test-lowest | audit | engines | check | docs | site
 PYTHON ?= python3
 VENV ?= .venv
 ENGINES ?= .engines
 LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: setup demo test test-slow test-lowest audit engines check docs
+.PHONY: setup demo test test-slow test-lowest audit engines check docs site
 
 setup: $(READY)
 
@@ -49,6 +50,13 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python docs/make_cli.py --check
+	$(BIN)/python docs/make_diagrams.py --check
+	$(BIN)/mkdocs build --quiet
 
 docs: $(READY)
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_diagrams.py
+
+# the pages of docs/ as a site in site/; a broken link is an error
+site: $(READY)
+	$(BIN)/mkdocs build

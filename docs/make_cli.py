@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ FOLDER = Path(__file__).parent
 
 
 def render_commands() -> str:
-    """The reference page: each command's help as it is printed."""
-    os.environ["COLUMNS"] = "100"
+    """The reference page: each command's help as it is printed, its arguments in tables."""
+    os.environ["COLUMNS"] = "5000"  # an argument and its help on one line or two
     from glm_ocr_finetune.cli import COMMANDS, main
 
     pages = ["# Command reference\n\nMade by `make docs` from `--help`; edit the arguments in `args.py` instead.\n"]
@@ -27,8 +28,41 @@ def render_commands() -> str:
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
             main([*words, "--help"])
-        pages.append(f"## {' '.join(['glm-ocr-finetune', *words])}\n\n```text\n{output.getvalue().rstrip()}\n```\n")
+        text = output.getvalue().rstrip()
+        body = "\n".join(tables(text)).strip("\n") if words else f"```text\n{text}\n```"
+        pages.append(f"## {' '.join(['glm-ocr-finetune', *words])}\n\n{body}\n")
     return "\n".join(pages)
+
+
+def tables(text: str) -> Iterator[str]:
+    """Lines of the page for the help of a command: a table for each group of arguments, and what is said beside them."""
+    usage, *lines = re.sub(r"(\n  --[^\n]*)\n {24}", r"\1  ", text).splitlines()
+    if not any(line.startswith("  --") for line in lines):
+        yield usage.replace("usage: ", "`") + "`\n"
+    for line in lines:
+        if line.startswith("  --"):
+            yield argument_row(*re.split(r" {2,}", line.strip(), maxsplit=1))
+        elif line.endswith(":") and not line.startswith(" "):
+            yield f"### {line[:-1]}\n\n| argument | what it does | default |\n|---|---|---|"
+        else:
+            yield with_code(line)
+
+
+def argument_row(names: str, says: str) -> str:
+    """One argument: its names and values, its help, and the default that the help ends with."""
+    found = re.fullmatch(r"(.*?)(?: ?Default: (.*)\.)?", says)
+    assert found
+    given = "<br>".join(f"`{name}`" for name in re.findall(r"--\S+", names))
+    values = re.sub(r"--\w+,? ?", "", names).split(", ")[0]  # stands once or, before Python 3.13, behind each name
+    shown = ", ".join(f"`{value}`" for value in re.split(r"[|,]", values.strip("{}[]")) if value)
+    cells = (f"{given} {shown}".strip(), with_code(found[1]), with_code(found[2] or ""))
+    return f"| {' | '.join(cells)} |"
+
+
+def with_code(text: str) -> str:
+    """Help as Markdown: flags in code, signs that mean something there as they are."""
+    plain = re.sub(r"([*<|])", r"\\\1", text)
+    return re.sub(r"(?<![\w-])--[a-z0-9_]+(?: [A-Z][A-Za-z.]+)?(?![\w-])", r"`\g<0>`", plain)
 
 
 SFT_HEAD = """# The arguments of TRL's SFTConfig

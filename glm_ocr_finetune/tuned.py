@@ -147,7 +147,7 @@ def finetune(
     Args:
         samples: pairs of an image (path or PIL image) and its transcription; or the name of a data set.
         model: hub id, folder, or ``tiny``.
-        output_dir: new folder for the tuned model, its readings and its report.
+        output_dir: new folder for the tuned model, its readings and its scores.
         evaluation: pairs to evaluate on; by default a tenth of the samples is held out (``eval_split_size``).
         arguments: any argument of ``glm-ocr-finetune train`` by its name: ``use_lora=True``, ``num_train_epochs=5``.
 

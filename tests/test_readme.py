@@ -1,4 +1,4 @@
-"""The README cannot drift: its commands run, its Python runs, its tree is what is there, its links lead somewhere."""
+"""README and docs cannot drift: commands run, flags exist, Python runs, the tree is what is there, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,18 @@ from streamed import write_parquet
 
 CLONE = Path(__file__).parents[1]
 README = (CLONE / "README.md").read_text(encoding="utf-8")
+DOCS = {page.name: page.read_text(encoding="utf-8") for page in sorted((CLONE / "docs").glob("*.md"))}
+PAGES = (
+    "quickstart",
+    "training",
+    "judging",
+    "recipes",
+    "troubleshooting",
+    "formats",
+    "formats-pages",
+    "streaming",
+    "reading",
+)
 Run = Callable[..., tuple[int, str, str]]
 
 # Commands that are not run here, by how they begin -> why.
@@ -28,10 +41,11 @@ SKIPPED = {
     "make": "make demo takes a minute, make test is this; that the targets exist is tested below",
     "torchrun": "two processes take half a minute; invariant/test_ranks.py and tests/test_ranks.py start them",
     "python finetune.py --dataset_name owner/name": "needs the network",
-    "python -m benchmarks": "a full-size model and hours; that the files exist is tested below",
-    "sh benchmarks/": "needs the network",
     "glm-ocr-finetune doctor": "two processes and a minute; doctor/test_doctor.py runs it",
     "glm-ocr-finetune mtp": "needs a model that reads; tests/test_mtp.py runs it",
+    "glm-ocr-finetune demo": "a minute; its parts are tested one by one, and the notebook trains on its lines",
+    "python inference.py --model MODEL --image SCANS --output_dir READINGS --server": "needs a server",
+    "glm-ocr-finetune evaluate --model MODEL --dataset_name DATA --data_format": "the data here is of another format",
 }
 PROGRAMS = {"python finetune.py": ["train"], "python inference.py": ["infer"], "glm-ocr-finetune": []}
 # So that a command takes a second: a small model, a single step, short answers, no tracker and no progress bar.
@@ -44,19 +58,21 @@ SHORT = {
 }
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def commands() -> Iterator[str]:
-    """Every command of the README in its order: those of the first table, then those of the shell blocks."""
-    for row in re.findall(r"^\|[^|]*\| (.*) \|$", README.split("## Install")[0], re.MULTILINE):
+    """Every command of the README and of ``PAGES``: those of the tables "I have, I run", then those of shell blocks."""
+    pages = [DOCS[f"{name}.md"] for name in PAGES]
+    tables = [README.split("## What to run")[1].split("\n## ")[0], DOCS["quickstart.md"].split("## I have, I run")[1]]
+    for row in re.findall(r"^\|[^|]*\| (.*) \|$", "\n".join(tables), re.MULTILINE):
         spans = re.findall(r"`([^`]+)`", row)
         yield from (span for span in spans if not span.startswith("--"))
         if "the same command with" in row or ", or `--plan" in row:
             yield f"python finetune.py --dataset_name FOLDER {spans[-1]}"
-    for block in blocks("bash"):
-        lines = block.replace("\\\n", " ").splitlines()
+    for block in (block for text in (README, *pages) for block in blocks("bash", text)):
+        lines = (line.split(" #")[0] for line in block.replace("\\\n", " ").splitlines())
         yield from (" ".join(line.split()) for line in lines if line.strip() and not line.startswith("#"))
 
 
@@ -80,7 +96,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     for name in ("p", "q"):
         draw_page(tmp_path / "pages" / f"{name}.png", (300 + len(WORDS), 200) if name == "q" else (300, 200))
         (tmp_path / "pages" / f"{name}.xml").write_text(page_xml(image=f"{name}.png"), encoding="utf-8")
+    draw_page(tmp_path / "layout" / "p.png", (300, 200))
+    (tmp_path / "layout" / "p.xml").write_text(page_xml(image="p.png"), encoding="utf-8")
     write_parquet(tmp_path / "shards", 36)
+    shutil.make_archive(str(tmp_path / "export"), "zip", tmp_path / "pages")
     monkeypatch.chdir(tmp_path)
     data = dict.fromkeys(("your-hf-dataset", "FOLDER", "FILE_OR_FOLDER", "FOLDER_OR_ZIP", "DATA"), "lines")
     return data | {
@@ -90,6 +109,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "TABLES:0.3": "lines/train.jsonl:0.3",
         "SCANS": "lines/images",
         "IMAGES": "lines/images",
+        "PAGE_XML_FOLDER": "layout",
         "IMAGE_OR_FOLDER": "lines/images",
         "MODEL": "./glm-ocr-finetuned",
         "zai-org/GLM-OCR": "tiny",
@@ -109,13 +129,15 @@ def as_typed(command: str, places: dict[str, str], outputs: dict[str, str]) -> l
     if words[0] == "train" and "--output_dir" not in words:
         name = outputs.setdefault(command.split(" --resume")[0], f"out-{len(outputs)}")
         words += ["--output_dir", name]
+    if "READINGS" in words:  # each command reads something else, so each has its own folder
+        words[words.index("READINGS")] = outputs.setdefault(command, f"READINGS-{len(outputs)}")
     return [*words, *model, *SHORT[words[0]]]
 
 
 def test_every_command_runs_as_it_is_written(desk: dict[str, str], run: Run) -> None:
     """In their order: later ones read with the model that an earlier one has trained."""
     typed = [command for command in dict.fromkeys(commands()) if not is_skipped(command)]
-    assert len(typed) >= 16
+    assert len(typed) >= 30
     outputs: dict[str, str] = {}
     ordered = sorted(typed, key=lambda command: "--model" in command or "--run" in command)
     for command in ordered:
@@ -130,6 +152,57 @@ def test_no_reason_to_skip_is_left_over() -> None:
         assert any(command.startswith(start) for command in commands()), start
 
 
+OTHERS = {  # flags of other programs, as the pages name them; what has a hyphen inside is never ours
+    "--jinja", "--help", "--nproc_per_node", "--nnodes", "--rdzv_backend", "--rdzv_endpoint",
+    "--dtype", "--reasoning",
+}  # fmt: skip
+
+
+def flags_of(command: str) -> set[str]:
+    """The flags of a command of ours, by its reference page; those of ``SFTConfig`` for train."""
+    (section,) = re.findall(rf"^## {re.escape(command)}\n(.*?)(?=^## |\Z)", DOCS["cli.md"], re.MULTILINE | re.DOTALL)
+    others = DOCS["sft-arguments.md"] if command.endswith(" train") else ""
+    return set(re.findall(r"--[a-z0-9_]+", section + others))
+
+
+# Written from the parsers, dated, or about the flags of benchmarks/gpu.
+LEFT_OUT = {"cli.md", "sft-arguments.md", "log.md", "gpu.md"}
+
+
+@pytest.mark.parametrize("name", ["README.md", *sorted(DOCS.keys() - LEFT_OUT)])
+def test_every_flag_that_is_named_exists(name: str) -> None:
+    text = README if name == "README.md" else DOCS[name]
+    starts = {"python finetune.py": "train", "torchrun": "train", "python inference.py": "infer"}
+    names = re.findall(r"^## glm-ocr-finetune (\w+)$", DOCS["cli.md"], re.MULTILINE)
+    starts |= {f"glm-ocr-finetune {one}": one for one in names}
+    known = set.union(*(flags_of(f"glm-ocr-finetune {one}") for one in names)) | OTHERS
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    typed = [line for block in blocks("bash", text) for line in block.replace("\\\n", " ").splitlines()]
+    for line in [*spans, *typed]:
+        own = [flags_of(f"glm-ocr-finetune {word}") for start, word in starts.items() if line.startswith(start)]
+        flags = set(re.findall(r"(?<![\w-])--[a-z0-9_]+(?![\w-])", line))
+        allowed = own[0] | OTHERS if own else known
+        if own or not line.startswith(
+            ("python", "vllm", "pip", "hf ", "cmake", "sh ", "llama", "accelerate", "ollama")
+        ):
+            assert flags <= allowed, (name, line, flags - allowed)
+
+
+def test_the_first_two_screens() -> None:
+    """What comes before the reference: the picture, the demo, what to run, three promises, links."""
+    screens = README.split("## Install")[0]
+    titles = re.findall(r"^## (.*)$", screens, re.MULTILINE)
+    assert titles == ["What to run", "Three promises", "Documentation"]
+    assert len(screens.splitlines()) <= 90
+    for page in DOCS.keys() - {"index.md", "api.md"}:
+        assert f"docs/{page}" in README, page
+
+
+def test_every_page_of_the_docs_is_in_the_navigation() -> None:
+    navigation = (CLONE / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1]
+    assert set(re.findall(r"[\w-]+\.md", navigation)) == DOCS.keys()
+
+
 def test_commands_that_are_not_run_name_what_is_there() -> None:
     makefile = (CLONE / "Makefile").read_text(encoding="utf-8")
     contributing = (CLONE / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -140,7 +213,7 @@ def test_commands_that_are_not_run_name_what_is_there() -> None:
     )
     assert targets >= {"demo", "test", "check", "setup"}
     assert {target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)} == set()
-    for module in re.findall(r"python -m (benchmarks[\w.]+)", README):
+    for module in re.findall(r"python -m (benchmarks[\w.]+)", README + "".join(DOCS.values())):
         assert importlib.util.find_spec(module), module
     for file in re.findall(r"[\w./-]+\.(?:py|sh|md|cff)\b", README + contributing):
         if "/" in file and not file.startswith(("http", "//")):
@@ -150,10 +223,20 @@ def test_commands_that_are_not_run_name_what_is_there() -> None:
             ), file
 
 
-def test_its_python_runs(desk: dict[str, str], run: Run) -> None:
+def test_its_python_runs(desk: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("1.png", "2.png", "line.png"):
+        draw_line("amber").save(name)
+    (program,) = blocks("python")
+    short = 'output_dir="run", model="tiny", max_steps=1, eval_strategy="no", report_to="none", disable_tqdm=True'
+    exec(program.replace('output_dir="run"', short), {})
+    assert capsys.readouterr().out.startswith("None\n")  # nothing was held out
+    assert Path("run/model.safetensors").is_file()
+
+
+def test_the_parts_for_a_loop_of_ones_own_run(desk: dict[str, str]) -> None:
     from glm_ocr_finetune.readers import load_rows
 
-    (program,) = blocks("python")
+    program = blocks("python", DOCS["python.md"])[-1]
     rows: Any = load_rows("lines", split="train")
     exec(
         program.replace('output_dir="out"', 'output_dir="out", max_steps=1, report_to="none", disable_tqdm=True'),
@@ -204,12 +287,6 @@ def test_links_lead_somewhere(name: str) -> None:
             assert anchor in anchors, link
         elif not file.startswith("http"):
             assert (CLONE / file).is_file(), link
-
-
-def test_every_heading_of_the_readme_is_in_its_contents() -> None:
-    contents = README.split("## Contents")[1].split("\n## ")[0]
-    titles = re.findall(r"^## (.*)$", README, re.MULTILINE)
-    assert [title for title in titles if title != "Contents" and f"[{title}]" not in contents] == []
 
 
 def test_citation_and_licence_say_what_the_package_says() -> None:

@@ -159,7 +159,7 @@ def test_the_programs_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
     for name in ("lines/1.png", "lines/2.png", "line.png", "page-1.png", "page-2.png"):
         draw_line(f"amber {len(name)}").save(tmp_path / name)
     first, second, parts = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert "create_trainer" in parts  # the same as in the README, where it is run
+    assert "create_trainer" in parts  # test_readme.py runs it
     changed = first.replace("zai-org/GLM-OCR", "tiny").replace(
         'output_dir="run"', 'output_dir="run", max_steps=1, report_to="none", evaluation=samples[:1]'
     )
