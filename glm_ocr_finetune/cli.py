@@ -50,8 +50,9 @@ def _train(argv: Sequence[str], prog: str) -> int:
     try:
         train(*arguments)
     except Interrupted as stop:
-        sys.stderr.write(f"{stop}\n")
-        return 128 + stop.signal_number
+        if is_main_process():
+            sys.stderr.write(f"{stop}\n")
+        return stop.exit_code
     return 0
 
 

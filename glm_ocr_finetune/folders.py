@@ -9,6 +9,8 @@ from pathlib import Path
 from .errors import UserError
 
 SET_ASIDE_FILE = "set_aside.jsonl"
+SPIKES_FILE = "spikes.jsonl"
+SPIKE_SHEET = "spike-{step}.svg"
 SUMMARY_FILE = "summary.json"
 STATE_FILE = "trainer_state.json"
 RUN_FILE = "run.json"

@@ -229,7 +229,11 @@ ARGUMENTS = (
     Argument("do_train", "bool", "`train` trains; `evaluate` and --dry_run True do not", only=(True,)),
     Argument("do_eval", "bool", "--eval_strategy says when to evaluate", only=(True,), needs="evaluation"),
     Argument("do_predict", "bool", "`evaluate` reads and scores any data set", only=(False,)),
-    Argument("resume_from_checkpoint", "str", "True for the newest checkpoint of --output_dir, or its folder"),
+    Argument(
+        "resume_from_checkpoint",
+        "str",
+        "True for the newest checkpoint of --output_dir, auto for that or a new run, or its folder",
+    ),
     Argument("local_rank", "int", "launchers that still pass it set LOCAL_RANK to the same number"),
     Argument(
         "model_init_kwargs",

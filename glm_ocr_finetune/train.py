@@ -31,8 +31,9 @@ from .parse import NOTHING_GIVEN, Given, plan_size, show_settings
 from .planning.lengths import fitting_of, settle_checkpointing
 from .ranks import is_main_process
 from .training.cache_choice import choose_cache, refuse_contradiction
-from .training.callbacks import SaveOnSignal
+from .training.callbacks import SaveOnSignal, exit_code_of
 from .training.checkpoints import name_of
+from .training.disk import check_room, ends_in_one_line
 from .training.drafting import check_drafts
 from .training.judge import Judge, check_metric
 from .training.model_card import write_card
@@ -55,11 +56,11 @@ __all__ = ["GlmOcrTrainer", "Interrupted", "VLMDataCollator", "create_trainer", 
 
 
 class Interrupted(Exception):
-    """Training was stopped by a signal, after a checkpoint was saved."""
+    """Training was stopped by a signal, after a checkpoint was saved; ``exit_code`` says whether to start it again."""
 
     def __init__(self, signal_number: int, checkpoint: str) -> None:
         super().__init__(f"stopped by signal {signal_number}; continue with --resume_from_checkpoint {checkpoint}")
-        self.signal_number = signal_number
+        self.signal_number, self.exit_code = signal_number, exit_code_of(signal_number)
 
 
 def train(
@@ -122,7 +123,9 @@ def train_in_folder(model_args: ModelArguments, data_args: DataArguments, traini
     if checkpoint and is_finished(trainer):
         return
     probe = build_probe(data_args, collator.renderer, training_args, encoder)
-    with says_what_is_saved(Path(training_args.output_dir)):
+    check_room(trainer)
+    output = Path(training_args.output_dir)
+    with ends_in_one_line(output), says_what_is_saved(output):
         tune(trainer, probe, checkpoint, model_args, data_args)
         finish(trainer)
 

@@ -17,7 +17,7 @@ from ..folders import CONTACT_SHEET_FILE
 from ..inputs.prompt import IGNORED
 from ..model.parts import count_parts
 from ..ranks import console, is_main_process
-from .contact_sheet import write_contact_sheet
+from ..report.contact_sheet import write_contact_sheet
 
 if TYPE_CHECKING:
     import torch

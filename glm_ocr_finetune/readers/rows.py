@@ -191,7 +191,12 @@ def store_rows(rows: Iterable[Row], key: object, lasting: Callable[[], bool]) ->
             _write(rows, written)
             stored = stored if lasting() else stored.with_suffix(".passing.arrow")
             # Replacing is atomic, so processes that store the same table at once do not disturb each other.
-            os.replace(written, stored)
+            try:
+                os.replace(written, stored)
+            except FileNotFoundError as error:
+                raise UserError(
+                    f"{written.parent} was removed while the data were read into it; start again"
+                ) from error
     return Dataset.from_file(str(stored))
 
 

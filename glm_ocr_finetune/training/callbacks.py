@@ -24,11 +24,20 @@ from ..vision.encoder import VisionEncoder, backbone_of
 logger = logging.getLogger(__name__)
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # SIGUSR1 is Slurm's word before the time is over
+OF_MACHINES = ("SIGTERM", "SIGUSR1")  # a scheduler or a spot machine sends these, a person at a terminal the others
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a failure that is not one, the same command may be started again
 SAME_SIGNAL_S = 2.0  # a launcher passes on what the terminal has already sent to every process
+
+
+def exit_code_of(number: int) -> int:
+    """What a process says that a signal has ended after it saved: ``TRY_AGAIN``, or 128 and the signal as shells do."""
+    return TRY_AGAIN if signal.Signals(number).name in OF_MACHINES else 128 + number
 
 
 class SaveOnSignal(TrainerCallback):
     """On a signal to any rank: all ranks finish the step, save a checkpoint and leave. A second one leaves at once.
+
+    SIGTERM after SIGUSR1 is no second one: a scheduler warns with the one and ends the job with the other.
 
     ``stopped_by`` is the number of the signal that ended training, on all ranks alike; None while none did.
     """
@@ -54,6 +63,9 @@ class SaveOnSignal(TrainerCallback):
         if not self._received:
             self._received, self._when = number, time.monotonic()
             logger.warning("%s: finishing this step, then saving a checkpoint; once more leaves at once", name)
+        elif name == "SIGTERM" and signal.Signals(self._received).name == "SIGUSR1":
+            self._received, self._when = number, time.monotonic()
+            logger.warning("SIGTERM after SIGUSR1: the checkpoint is still being saved")
         elif time.monotonic() - self._when > SAME_SIGNAL_S:
             logger.warning("%s again: leaving without a checkpoint of this step", name)
             self.restore()

@@ -98,6 +98,9 @@ def _is_sharded(checkpoint: Path) -> bool:
 def find_checkpoint(asked: str | bool | None, output: Path) -> Path | None:
     """The checkpoint that ``--resume_from_checkpoint`` means: a folder, or True for the newest whole one.
 
+    ``auto`` is True where there are checkpoints, and a new run where there are none yet: what a launcher types that
+    starts the same command again and again.
+
     Raises:
         UserError: there is none, or the folder that is named is damaged.
     """
@@ -105,9 +108,11 @@ def find_checkpoint(asked: str | bool | None, output: Path) -> Path | None:
     if asked.lower() in ("", "false", "none"):
         return None
     have = checkpoints_in(output)
+    if asked.lower() == "auto" and not have:
+        return None
     damaged = {path: why for path in reversed(have) if (why := damage(path))}
     whole = [path for path in have if path not in damaged]
-    if asked.lower() != "true":
+    if asked.lower() not in ("true", "auto"):
         return _named(Path(asked), whole)
     if not whole:
         found = "; ".join(f"{path.name} is damaged: {why}" for path, why in damaged.items())
@@ -139,7 +144,11 @@ def written_whole(target: Path) -> Iterator[Path]:
     if state.is_local_main_process:
         shutil.rmtree(staging, ignore_errors=True)
     state.wait_for_everyone()
-    yield staging
+    try:
+        yield staging
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)  # a full disk has room again for what is said of it
+        raise
     state.wait_for_everyone()
     if state.is_main_process:
         _put_in_place(staging, target)

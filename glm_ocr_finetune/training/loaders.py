@@ -61,6 +61,27 @@ def numbers_of_step(plan: BatchPlan, accumulation: int, step: int) -> list[int]:
     return list(chain(*plan.batches(epoch)[step_of_epoch * size : (step_of_epoch + 1) * size]))
 
 
+def samples_of_step(trainer: Any) -> Dataset | None:
+    """The samples of the optimizer step that was made last, on all ranks; None where they are not at hand, as of a stream."""
+    if trainer.stream or not hasattr(trainer.train_dataset, "select"):
+        return None
+    step = trainer.state.global_step
+    numbers = numbers_of_step(trainer.batch_plan(), trainer.args.gradient_accumulation_steps, step)
+    samples: Dataset = trainer.train_dataset.select(numbers)
+    return samples
+
+
+def rows_of_step(trainer: Any) -> list[str]:
+    """Sources of the samples of the optimizer step that was made last, on all ranks; none where they are not known.
+
+    Of a stream those of this rank.
+    """
+    if trainer.stream:
+        return [source for sources in trainer.stream.recent for source in sources]
+    samples = samples_of_step(trainer)
+    return [str(sample.get("source", "a sample")) for sample in samples] if samples is not None else []
+
+
 def load_batches(
     dataset: Dataset, batches: Iterable[list[int]], collator: Any, args: TrainingArguments, persistent: bool
 ) -> torch.utils.data.DataLoader[Any]:

@@ -19,6 +19,8 @@ from ..folders import (
     REPORT_FILE,
     RUN_FILE,
     SET_ASIDE_FILE,
+    SPIKE_SHEET,
+    SPIKES_FILE,
     STATE_FILE,
     SUMMARY_FILE,
 )
@@ -34,7 +36,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # What a run writes beside its checkpoints; the next run in the folder may not write the same.
-ABOUT_A_RUN = (STATE_FILE, RUN_FILE, SUMMARY_FILE, REPORT_FILE, LOSS_CURVE_FILE, SET_ASIDE_FILE, "training_args.bin")
+ABOUT_A_RUN = (
+    *(STATE_FILE, RUN_FILE, SUMMARY_FILE, REPORT_FILE, LOSS_CURVE_FILE, SET_ASIDE_FILE, "training_args.bin"),
+    *(SPIKES_FILE, SPIKE_SHEET.format(step="*")),
+)
 OF_OTHERS = re.compile(r"gloo/|NCCL|ncclComm|process group|ProcessGroup")  # in errors of torch.distributed
 MODEL = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", SIDECAR)
 

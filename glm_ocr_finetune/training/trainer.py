@@ -32,10 +32,11 @@ from .divergence import StopOnDivergence, refuse_broken_weights
 from .drafting import DraftingTrainer, Drafts, drafts_of
 from .forward import replace_forward
 from .judge import Judge, logged_metrics
-from .loaders import EachOnce, Samples, in_order, load_batches, numbers_of_step
+from .loaders import EachOnce, Samples, in_order, load_batches, rows_of_step, samples_of_step
 from .model_card import write_card
 from .processes import share_weights
 from .run_record import RunRecord
+from .spikes import LeaveOutSpikes
 from .step_lines import StepLines, take_the_place_of_bars
 from .stream_loader import StreamLoader
 from .trainer_parts import callbacks_for, without_trls_own
@@ -96,7 +97,8 @@ class GlmOcrTrainer(DraftingTrainer):
         self.step_tokens: int | None = None  # label tokens, on all ranks; None where nobody counts
         self.tokens_of_epoch: int | None = None
         self.evaluated: list[tuple[float, int]] = []  # mean loss and label tokens of each batch of an evaluation
-        self.divergence, self.step_lines = StopOnDivergence(self.rows_of_step), StepLines()
+        self.divergence, self.step_lines = StopOnDivergence(lambda: rows_of_step(self)), StepLines()
+        self.spikes = LeaveOutSpikes(lambda: rows_of_step(self), lambda: samples_of_step(self))
         super().__init__(
             model=model,
             args=without_trls_own(args, streams=stream is not None),
@@ -104,9 +106,10 @@ class GlmOcrTrainer(DraftingTrainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
-            callbacks=[*callbacks_for(args, encoder, self.stream), self.divergence],
+            callbacks=[*callbacks_for(args, encoder, self.stream), self.divergence, self.spikes],
         )
         take_the_place_of_bars(self, self.step_lines)
+        self.spikes.too_late = self.is_deepspeed_enabled
         keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
         in_steps = replace(encoder, together=True) if share_weights(args) else encoder
         replace_forward(without_adapters(self.model), in_steps, padding_free, drafts.watch if drafts else None)
@@ -178,24 +181,12 @@ class GlmOcrTrainer(DraftingTrainer):
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
         scaled = self.accelerator.scaler is not None  # fp16 tries for its scale, and leaves steps out by itself
-        if not scaled and not self.divergence.see_gradient(norm):
+        if not scaled and not self.divergence.see_gradient(norm) or self.spikes.see(norm):
             self.leave_out_step(model)
         if self.step_tokens == 0:  # no image of the step can be read: momentum must not move the weights either
             self.leave_out_step(model)
             self._globalstep_last_logged += 1  # nor is it a step in the mean of the logged losses
         return norm
-
-    def rows_of_step(self) -> list[str]:
-        """Sources of the samples of the optimizer step that was made last, on all ranks; none where they are not known.
-
-        Of a stream those of this rank.
-        """
-        if self.stream:
-            return [source for sources in self.stream.recent for source in sources]
-        if not hasattr(self.train_dataset, "__len__"):
-            return []
-        numbers = numbers_of_step(self.batch_plan(), self.args.gradient_accumulation_steps, self.state.global_step)
-        return [str(self.train_dataset[number].get("source", number)) for number in numbers]
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
         """As transformers', but the loss is the mean over the label tokens of all samples, on all ranks."""

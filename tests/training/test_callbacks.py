@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerState
 from glm_ocr_finetune.folders import LOSS_CURVE_FILE
 from glm_ocr_finetune.training import callbacks
 from glm_ocr_finetune.training import trainer_parts as trainer_module
-from glm_ocr_finetune.training.callbacks import DrawLoss, SaveOnSignal
+from glm_ocr_finetune.training.callbacks import DrawLoss, SaveOnSignal, exit_code_of
 
 
 class SendAt(TrainerCallback):
@@ -57,6 +57,24 @@ def test_a_second_signal_leaves_at_once(build_trainer: Any, monkeypatch: pytest.
     assert trainer.state.global_step == 2
     assert not list(Path(trainer.args.output_dir).glob("checkpoint-*"))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_signal_that_ends_a_job_does_not_cut_the_saving_short(
+    build_trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm warns with SIGUSR1 and ends with SIGTERM, however long apart."""
+    monkeypatch.setattr(callbacks, "SAME_SIGNAL_S", 0.05)
+    trainer, on_signal = build_trainer(save_strategy="no"), SaveOnSignal()
+    trainer.add_callback(on_signal)
+    trainer.add_callback(SendAt(3, signal.SIGUSR1, signal.SIGTERM, apart=0.1))
+    trainer.train()
+    assert on_signal.stopped_by == signal.SIGTERM
+    assert (Path(trainer.args.output_dir) / "checkpoint-3" / "optimizer.pt").is_file()
+
+
+def test_exit_codes_tell_a_machine_from_a_person() -> None:
+    assert [exit_code_of(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == [os.EX_TEMPFAIL] * 2
+    assert [exit_code_of(number) for number in (signal.SIGINT, signal.SIGHUP)] == [130, 129]
 
 
 def test_a_signal_that_is_ignored_stays_ignored(build_trainer: Any) -> None:

@@ -86,6 +86,15 @@ def test_the_newest_whole_one_is_taken_and_the_other_named(folder: Path, name: s
         find_checkpoint(str(newest), folder)
 
 
+def test_auto_is_the_newest_whole_one_or_a_new_run_where_there_is_none(folder: Path, tmp_path: Path) -> None:
+    assert find_checkpoint("auto", folder) == folder / "checkpoint-2"
+    assert find_checkpoint("auto", tmp_path / "new") is None
+    for path in checkpoints_in(folder):
+        (path / "optimizer.pt").unlink()
+    with pytest.raises(UserError, match="checkpoint-2 is damaged"):  # work of hours is not begun anew in silence
+        find_checkpoint("auto", folder)
+
+
 def test_without_a_whole_one_each_is_told(folder: Path) -> None:
     for path in checkpoints_in(folder):
         (path / "optimizer.pt").unlink()
