@@ -106,6 +106,7 @@ TABLES: dict[str, Spoil] = {
     "cut in a character": lambda text: text.encode()[: text.encode().index("ĕ".encode()) + 1],
     "other bytes": lambda text: text.encode().replace("ĕ".encode(), b"\xff"),
     "a picture": lambda text: b"\x89PNG\r\n\x1a\n" + b"\0" * 50,
+    "a carriage return in a line": lambda text: text.replace("amber", "am\rber").replace("cedar", "ce\rdar"),
     "far away": lambda text: (
         text.replace("\t10\t", "\t99999\t").replace("\t150\t", "\t99999\t").replace("WordStr 1", "WordStr 99991")
     ),

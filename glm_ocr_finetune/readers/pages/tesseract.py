@@ -20,12 +20,15 @@ Row = dict[str, str]
 
 
 def parse_tsv(data: bytes) -> list[Page]:
-    """The pages of a TSV; blocks are regions. Raises ``PageError`` when it is cut short or is not UTF-8."""
+    """The pages of a TSV; blocks are regions. Raises ``PageError`` when it is cut short, not UTF-8 or no table."""
     reader = csv.DictReader(io.StringIO(decode(data)), delimiter="\t", quoting=csv.QUOTE_NONE)
+    try:
+        rows = list(reader)
+    except csv.Error as error:  # a carriage return within a line, a cell of 131,072 characters
+        raise PageError(f"line {reader.line_num}: {error}") from error
     missing = [name for name in TSV_COLUMNS.split("\t") if name not in (reader.fieldnames or ())]
     if missing:
         raise PageError(f"has no column {missing[0]!r}")
-    rows = list(reader)
     short = next((number for number, row in enumerate(rows, 2) if row["height"] is None), None)
     if short or not rows:
         raise PageError(f"line {short} has less columns than the header" if short else "holds no rows")
