@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 CLONE = Path(__file__).parents[1]
 FILE = CLONE / "notebooks" / "finetune.ipynb"
 NOTEBOOK = json.loads(FILE.read_text(encoding="utf-8"))
@@ -31,7 +29,6 @@ def as_python(source: str) -> str:
     )
 
 
-@pytest.mark.slow
 def test_every_cell_runs(tmp_path: Path) -> None:
     """In a process and a folder of its own, as Jupyter does it; 103 s of processor time."""
     program = tmp_path / "cells.py"

@@ -40,7 +40,7 @@ def bring_back(model: Any, device: torch.device) -> None:
     ``generate`` moves its inputs to the device of a model's first weight, and that is the tower's.
     """
     visual = backbone_of(model).visual
-    if visual.device != device:
+    if visual.device.type not in (device.type, "meta"):
         visual.to(device)
 
 

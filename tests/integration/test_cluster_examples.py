@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 from drawing import WORDS, draw_line
 
-from glm_ocr_finetune.parse import TRAIN
+from glm_ocr_finetune.parse import train_options
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "cluster"
@@ -113,7 +112,7 @@ def test_the_sky_file_names_what_it_uses() -> None:
     assert all(f"${name}" in json.dumps(task) or f"${{{name}}}" in json.dumps(task) for name in task["envs"])
     words = shlex.split(task["run"].replace("\\\n", " "))
     flags = {word.removeprefix("--") for word in words[words.index("train") :] if word.startswith("--")}
-    assert flags <= {one.name for cls in TRAIN for one in fields(cls)}
+    assert flags <= {name for one in train_options() for name in (one.name, *one.also)}
 
 
 def test_what_the_container_copies_is_there() -> None:

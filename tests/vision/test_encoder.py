@@ -115,7 +115,7 @@ def test_a_tower_elsewhere_comes_back_before_something_is_generated(
     monkeypatch.setattr(visual, "to", moved.append)
     bring_back(model, torch.device("cpu"))
     assert moved == []
-    monkeypatch.setattr(type(visual), "device", property(lambda self: torch.device("meta")))
+    monkeypatch.setattr(type(visual), "device", property(lambda self: torch.device("cuda", 0)))
     bring_back(model, torch.device("cpu"))
     assert moved == [torch.device("cpu")]
     assert next(model.parameters()) is next(visual.parameters()), "then nothing has to come back any more"
