@@ -13,11 +13,15 @@ OURS = "glm_ocr_finetune"
 
 
 class ToStandardError(logging.Handler):
-    """Writes to what standard error is at the moment, which a live line of progress stands in for."""
+    """Writes to what standard error is at the moment, which a live line of progress stands in for.
+
+    Notebooks show standard error on red, as if all of it were faults; there it is standard output.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"{self.format(record)}\n")
-        sys.stderr.flush()
+        stream = sys.stdout if "ipykernel" in sys.modules else sys.stderr
+        stream.write(f"{self.format(record)}\n")
+        stream.flush()
 
 
 def speak() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -56,3 +57,12 @@ def test_bars_of_loading_are_off_unless_asked_for(monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(name)
     quiet_others()
     assert os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] == os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] == "1"
+
+
+def test_a_notebook_shows_them_as_its_own_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)  # whatever it is: that it was imported tells
+    speak()
+    heading("Data")
+    assert capsys.readouterr() == ("\nData\n", "")
