@@ -24,7 +24,7 @@ INSTALLED = {one.name: one for one in fields(SFTConfig)}
 HINTS = typing.get_type_hints(SFTConfig)
 KINDS = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "dict": dict, "file": dict}
 # Fields that came after the oldest release that is supported, so that they may be missing.
-NEWER: frozenset[str] = frozenset()
+NEWER = frozenset({"activation_checkpointing", "activation_checkpointing_kwargs"})  # transformers 5.20
 # What TRL does by default and this package does not; the given value is the only one that is accepted.
 OTHER_DEFAULT = {"do_train", "do_eval", "prediction_loss_only", "remove_unused_columns"}
 

