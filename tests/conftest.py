@@ -12,11 +12,13 @@ os.environ["WANDB_MODE"] = "disabled"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
+import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from drawing import WORDS, draw_line
 from shared_data import DATA, NO_SHARED, SHARED
@@ -40,8 +42,11 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Caches go to a temporary folder, not to the user's."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    """Caches go to a temporary folder, not to the user's: features, surveys, and data sets as they were read."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    os.environ["HF_DATASETS_CACHE"] = str(folder / "datasets")
+    datasets.config.HF_DATASETS_CACHE = folder / "datasets"
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +71,15 @@ def processor(tiny_random: Path) -> Any:
     from glm_ocr_finetune.inputs.processor import load_processor
 
     return load_processor(tiny_random)
+
+
+@pytest.fixture(autouse=True)
+def _messages_go_where_they_went() -> Iterator[None]:
+    """A command that a test runs arranges where messages go; the next test finds it as it was."""
+    ours = logging.getLogger("glm_ocr_finetune")
+    before = ours.handlers[:], ours.level, ours.propagate
+    yield
+    ours.handlers[:], ours.level, ours.propagate = before
 
 
 @pytest.fixture(scope="session")

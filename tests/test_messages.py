@@ -6,20 +6,12 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from glm_ocr_finetune.messages import heading, quiet_others, speak, speak_unless_arranged
 
 ours = logging.getLogger("glm_ocr_finetune")
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    before = ours.handlers[:], ours.level, ours.propagate
-    yield
-    ours.handlers[:], ours.level, ours.propagate = before
 
 
 def test_messages_follow_standard_error_wherever_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:

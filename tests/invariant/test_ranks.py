@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -42,6 +43,30 @@ def losses(output: Path, cache: Path, ranks: int, *flags: str, name: str = "loss
     assert done.returncode == 0, done.stderr[-3000:]
     history = json.loads((output / "trainer_state.json").read_text())["log_history"]
     return [row[name] for row in history if name in row]
+
+
+@pytest.mark.slow
+def test_a_spike_is_one_step_with_all_its_rows_for_ranks_and_accumulation(tmp_path: Path) -> None:
+    """Eight labels of signs in the 41st step of eight samples: the rows of both ranks and both batches are named."""
+    rows = [json.loads(line) for line in (DEMO / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    draw = random.Random(2)
+    for index in range(320, 328):
+        rows[index]["text"] = "".join(draw.choices("#@&%$§+*{}[]<>~^|", k=60))
+    data = tmp_path / "train.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    flags = ["--dataset_name", str(data), "--image_folder", str(DEMO), "--max_samples", "400", "--max_steps", "44"]
+    flags += ["--train_sampling_strategy", "sequential", "--learning_rate", "5e-4"]
+    found = {}
+    for ranks, size, accumulation in ((1, 8, 1), (2, 2, 2)):
+        sizes = ["--per_device_train_batch_size", str(size), "--gradient_accumulation_steps", str(accumulation)]
+        output = tmp_path / f"of-{ranks}"
+        losses(output, tmp_path / f"cache-{ranks}", ranks, *flags, *sizes)
+        (line,) = (output / "spikes.jsonl").read_text(encoding="utf-8").splitlines()
+        found[ranks] = json.loads(line)
+        assert (output / "spike-41.svg").is_file()
+    assert found[1]["step"] == found[2]["step"] == 41
+    assert found[1]["rows"] == found[2]["rows"] == [f"train.jsonl:{number}" for number in range(321, 329)]
+    assert found[2]["norm"] == pytest.approx(found[1]["norm"], rel=1e-5)
 
 
 # An even number of batches: of an odd one, two ranks repeat the first, where one process ends with half a step.
