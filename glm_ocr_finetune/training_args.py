@@ -145,13 +145,13 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         """One value under both of its names: transformers calls it activation_checkpointing from 5.20 on."""
         for old in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
             new = old.replace("gradient", "activation")
-            if not hasattr(self, new):
-                continue
             settings = set(given.get(f"{old}_kwargs") or given.get(f"{new}_kwargs") or ())
             if unknown := settings - CHECKPOINTING:
                 raise UserError(
                     f"--{old}_kwargs has no {unknown.pop()}; expected some of: {', '.join(sorted(CHECKPOINTING))}"
                 )
+            if not hasattr(self, new):
+                continue
             if old in given and new in given and given[old] != given[new]:
                 raise UserError(
                     f"--{old} {given[old]} and --{new} {given[new]} contradict each other; give one of them"

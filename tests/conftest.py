@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import json
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,12 @@ def processor(tiny_random: Path) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _messages_go_where_they_went() -> Iterator[None]:
-    """A command that a test runs arranges where messages go; the next test finds it as it was."""
+def _messages_go_to_pytest() -> None:
+    """A command that an earlier test ran has arranged where messages go; each test begins as a program does."""
     ours = logging.getLogger("glm_ocr_finetune")
-    before = ours.handlers[:], ours.level, ours.propagate
-    yield
-    ours.handlers[:], ours.level, ours.propagate = before
+    ours.handlers.clear()
+    ours.setLevel(logging.NOTSET)
+    ours.propagate = True
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ def shard_on_a_cpu(accelerator: Any, plugin: FullyShardedDataParallelPlugin) -> 
 def unsharded(model: Any) -> Iterator[None]:
     """Gather the weights of a model of FSDP2, and keep them gathered whatever passes through it."""
     modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
-    groups = [group for module in modules for group in module._get_fsdp_state()._fsdp_param_groups]
+    groups = [group for module in modules for group in _groups(module)]
     meshes = [group.post_forward_mesh_info for group in groups]
     for module in modules:
         module.unshard()
@@ -96,3 +96,11 @@ def part_here(weight: Any) -> torch.Tensor:
         return weight.ds_tensor
     local: torch.Tensor = weight.to_local() if hasattr(weight, "to_local") else weight
     return local
+
+
+def _groups(module: Any) -> list[Any]:
+    """The parameter groups of a module that FSDP2 shares out; before torch 2.12 there is one at most."""
+    state = module._get_fsdp_state()
+    if hasattr(state, "_fsdp_param_groups"):
+        return list(state._fsdp_param_groups)
+    return [state._fsdp_param_group] if state._fsdp_param_group else []

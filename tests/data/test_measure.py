@@ -124,7 +124,6 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
 ) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
     assert len(measured(folder, processor).heights) == len(TEXTS)
 
 

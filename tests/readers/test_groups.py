@@ -31,7 +31,6 @@ def groups(folder: Path, **options: str) -> list[str | None]:
 @pytest.fixture(autouse=True)
 def _told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="glm_ocr_finetune")
-    logging.getLogger("glm_ocr_finetune").propagate = True
 
 
 def test_a_page_column_with_many_values(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,8 @@ def tuned(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """What the package says, as it says it."""
-    monkeypatch.setattr(logging.getLogger("glm_ocr_finetune"), "propagate", True)
     caplog.set_level("INFO", logger="glm_ocr_finetune")
     return caplog
 

@@ -56,13 +56,6 @@ def folder(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-@pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> Any:
-    """What is logged."""
-    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
-    return caplog
-
-
 def test_a_whole_checkpoint_is_not_called_damaged(folder: Path) -> None:
     assert [path.name for path in checkpoints_in(folder)] == ["checkpoint-1", "checkpoint-2"]
     assert [damage(path) for path in checkpoints_in(folder)] == [None, None]
@@ -72,7 +65,7 @@ def test_a_whole_checkpoint_is_not_called_damaged(folder: Path) -> None:
 
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("name", [STATE_FILE, "weights", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
-def test_the_newest_whole_one_is_taken_and_the_other_named(folder: Path, name: str, harm: str, heard: Any) -> None:
+def test_the_newest_whole_one_is_taken_and_the_other_named(folder: Path, name: str, harm: str, caplog: Any) -> None:
     newest = folder / "checkpoint-2"
     file = next(newest.glob("*model.safetensors")) if name == "weights" else newest / name
     HARMS[harm](file)
@@ -80,8 +73,8 @@ def test_the_newest_whole_one_is_taken_and_the_other_named(folder: Path, name: s
     assert why
     assert name in why or file.name in why
     assert find_checkpoint("True", folder) == folder / "checkpoint-1"
-    assert "checkpoint-2 is passed over" in heard.text
-    assert "continues from checkpoint-1" in heard.text
+    assert "checkpoint-2 is passed over" in caplog.text
+    assert "continues from checkpoint-1" in caplog.text
     with pytest.raises(UserError, match="whole ones in --output_dir: checkpoint-1"):
         find_checkpoint(str(newest), folder)
 
@@ -128,10 +121,12 @@ def test_damaged_ones_do_not_count_and_the_last_whole_one_stays(folder: Path) ->
     assert [path.name for path in checkpoints_in(folder) if not damage(path)] == ["checkpoint-2", "checkpoint-5"]
 
 
-def test_checkpoints_of_a_continuation_that_was_given_up_go_when_the_new_one_is_saved(folder: Path, heard: Any) -> None:
+def test_checkpoints_of_a_continuation_that_was_given_up_go_when_the_new_one_is_saved(
+    folder: Path, caplog: Any
+) -> None:
     shutil.copytree(folder / "checkpoint-2", folder / "checkpoint-9")
     say_what_is_given_up(folder / "checkpoint-1")
-    assert "checkpoint-2, checkpoint-9: saved after checkpoint-1" in heard.text
+    assert "checkpoint-2, checkpoint-9: saved after checkpoint-1" in caplog.text
     remove_older(folder / "checkpoint-2", None, None)
     assert [path.name for path in checkpoints_in(folder)] == ["checkpoint-1", "checkpoint-2"]
 
@@ -182,7 +177,7 @@ def test_a_checkpoint_at_the_last_step_is_not_trained_on(build_trainer: Any) -> 
     assert all(torch.equal(before[name], value) for name, value in second.model.state_dict().items())
 
 
-def test_a_damaged_best_checkpoint_is_not_the_result(build_trainer: Any, heard: Any) -> None:
+def test_a_damaged_best_checkpoint_is_not_the_result(build_trainer: Any, caplog: Any) -> None:
     trainer, harmed = build_trainer(evaluate=True), []
 
     class Harm(TrainerCallback):
@@ -195,7 +190,7 @@ def test_a_damaged_best_checkpoint_is_not_the_result(build_trainer: Any, heard: 
     trainer.train()
     assert trainer.state.global_step == 6
     assert trainer.state.best_model_checkpoint is None
-    assert f"{harmed[0].name}, is damaged (the weights cannot be read" in heard.text
+    assert f"{harmed[0].name}, is damaged (the weights cannot be read" in caplog.text
 
 
 def test_checkpoints_without_an_optimizer_count_and_are_not_resumed_from(build_trainer: Any) -> None:

@@ -78,7 +78,6 @@ def test_a_disk_without_room_for_one_checkpoint_is_refused(build_trainer: Any, m
 def test_a_disk_that_will_be_full_is_told_and_the_checkpoints_of_the_run_are_room(
     build_trainer: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
     trainer = build_trainer(max_steps=6, save_steps=2)
     need = need_of(trainer)
     free(monkeypatch, need.whole - 0.5 * need.checkpoint)

@@ -19,18 +19,11 @@ def features_of(number: int, tokens: int = 3) -> torch.Tensor:
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> Any:
-    """What is logged."""
-    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
-    return caplog
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> DiskStore:
     return DiskStore(tmp_path / "vision" / "one", 1e9)
 
 
-def test_every_flipped_byte_of_the_features_is_noticed(store: DiskStore, heard: Any) -> None:
+def test_every_flipped_byte_of_the_features_is_noticed(store: DiskStore, caplog: Any) -> None:
     store.put(KEY, features_of(1))
     file = store.file(KEY)
     whole = file.read_bytes()
@@ -40,7 +33,7 @@ def test_every_flipped_byte_of_the_features_is_noticed(store: DiskStore, heard: 
         file.write_bytes(harmed)
         assert store.get(KEY) is None
         assert not file.exists()
-    assert "does not hold what was written; they are computed again" in heard.text
+    assert "does not hold what was written; they are computed again" in caplog.text
     assert store.put(KEY, features_of(1))
     assert torch.equal(store.get(KEY), features_of(1))  # type: ignore[arg-type]
 
@@ -57,14 +50,14 @@ def test_a_flipped_byte_of_the_header_gives_no_wrong_features(store: DiskStore) 
 
 
 def test_a_disk_that_fills_up_ends_the_keeping_and_nothing_else(
-    store: DiskStore, heard: Any, monkeypatch: pytest.MonkeyPatch
+    store: DiskStore, caplog: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put(KEY, features_of(1))
     store.file(OTHER).parent.write_text("a file where the folder should be")  # what writes there fails
     cache = VisionCache("name", store)
     cache.put(OTHER, features_of(2))
     cache.put(b"p" * 16, features_of(2))
-    assert (cache.refused, heard.text.count("cannot be written"), heard.text.count("takes no more")) == (2, 1, 1)
+    assert (cache.refused, caplog.text.count("cannot be written"), caplog.text.count("takes no more")) == (2, 1, 1)
     assert cache.get(KEY, 3) is not None
     assert not list(store.directory.rglob("*.partial"))
 
