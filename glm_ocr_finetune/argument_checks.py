@@ -61,6 +61,11 @@ NEEDS = {
     ),
     "cache": Need("a --cache_vision_features other than off", lambda args: args.cache_vision_features != "off"),
     "checkpointing": Need("--gradient_checkpointing True", lambda args: bool(args.gradient_checkpointing)),
+    "compiling": Need(
+        "a GPU, bf16 or fp16, and --padding_free True",
+        lambda args: args.device.type == "cuda" and (args.bf16 or args.fp16) and args.padding_free,
+        flag=False,
+    ),
     "epochs": Need("--max_steps to be left out", lambda args: args.max_steps <= 0, flag=False),
     "evaluation": Need("an evaluation (--eval_strategy)", _evaluates, flag=False),
     "evaluation by steps": Need("--eval_strategy steps", lambda args: plain(args.eval_strategy) == "steps", flag=False),

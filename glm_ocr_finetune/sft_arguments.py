@@ -84,7 +84,7 @@ _ANSWER_ONLY = "the loss is on the answer and its stop token, always"
 _NO_PACKING = "samples with images are not packed; --padding_free True (the default) also avoids padding"
 _OWN_PROMPT = "the prompt is the one that servers send, from the checkpoint's own template; --prompt_format chooses"
 _FIXED_TOKENS = "the tokens that end and pad a sequence are GLM-OCR's own, as servers know them"
-_NO_COMPILING = "it would compile anew for every size of image and batch, which takes longer than it saves"
+_ONE_COMPILER = "decoder layers are compiled one by one, with the settings that --torch_compile True has"
 _NOT_PREPARED = "images and texts are prepared batch by batch, in --dataloader_num_workers processes"
 
 ARGUMENTS = (
@@ -116,9 +116,9 @@ ARGUMENTS = (
     Argument("activation_checkpointing", "bool", "the newer name of --gradient_checkpointing"),
     Argument("activation_checkpointing_kwargs", "dict", "settings of it", needs="checkpointing"),
     Argument("gradient_checkpointing_kwargs", "dict", "settings of it", needs="checkpointing"),
-    Argument("torch_compile", "bool", _NO_COMPILING, only=(False,)),
-    Argument("torch_compile_backend", "str", _NO_COMPILING, only=(None,)),
-    Argument("torch_compile_mode", "str", _NO_COMPILING, only=(None,)),
+    Argument("torch_compile", "bool", "compiles the decoder layers: a faster step on a GPU", needs="compiling"),
+    Argument("torch_compile_backend", "str", _ONE_COMPILER, only=(None,)),
+    Argument("torch_compile_mode", "str", _ONE_COMPILER, only=(None,)),
     Argument("use_liger_kernel", "bool", "Liger has no kernels for GLM-OCR", only=(False,)),
     Argument("liger_kernel_config", "dict", "Liger has no kernels for GLM-OCR", only=(None,)),
     Argument("use_cache", "bool", "training never keeps keys and values; reading always does", only=(False,)),

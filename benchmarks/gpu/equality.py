@@ -221,13 +221,12 @@ def by_sample(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """(1, L, heads, head_dim): as in training; key and value have half as many heads as the query."""
     import torch
 
-    from glm_ocr_finetune.training.attention import attend_by_sample
+    from glm_ocr_finetune.training.attention import HALF, attend_by_sample, variable_length_attention
 
+    kernel = variable_length_attention(query.device) if query.dtype in HALF else None
     module: Any = SimpleNamespace(num_key_value_groups=2, is_causal=True)
     ends = torch.tensor([0, *LENGTHS], device=query.device).cumsum(0).to(torch.int32)
-    return attend_by_sample(
-        module, query, key, value, None, sample_lengths=LENGTHS, cu_seq_lens_q=ends, max_length_q=max(LENGTHS)
-    )[0]
+    return attend_by_sample(module, query, key, value, None, LENGTHS, ends, max(LENGTHS), kernel=kernel)[0]
 
 
 def masked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

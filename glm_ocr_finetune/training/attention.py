@@ -36,9 +36,10 @@ def attend_by_sample(
     cu_seq_lens_q: Tensor | None = None,
     max_length_q: int | None = None,
     scaling: float | None = None,
+    kernel: Callable[..., Any] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention in each sample of a row; plain ``sdpa`` without ``sample_lengths``.
+    """Causal attention in each sample of a row; plain ``sdpa`` without a kernel and ``sample_lengths``.
 
     Args:
         query: (1, heads, L, head_dim); key and value: (1, key_heads, L, head_dim).
@@ -46,18 +47,18 @@ def attend_by_sample(
         cu_seq_lens_q: (B + 1,) int32, where they begin and end.
         max_length_q: tokens of the longest.
         scaling: factor of the scores.
+        kernel: of :func:`variable_length_attention`, which takes ``cu_seq_lens_q`` instead of ``sample_lengths``.
 
     Returns:
         (1, L, heads, head_dim), and no weights.
     """
+    if kernel:
+        ends, longest, dtype = cu_seq_lens_q, max_length_q, computed_dtype(query)
+        query, key, value = (tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value))
+        done = kernel(query, key, value, ends, ends, longest, longest, scale=scaling, window_size=CAUSAL)
+        return done[None], None
     if sample_lengths is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    attend = variable_length_attention(query.device)
-    if attend and cu_seq_lens_q is not None and (dtype := computed_dtype(query)) in HALF:
-        ends, longest = cu_seq_lens_q, max_length_q
-        query, key, value = (tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value))
-        done = attend(query, key, value, ends, ends, longest, longest, scale=scaling, window_size=CAUSAL)
-        return done[None], None
     parts = (torch.split(tensor, sample_lengths, dim=2) for tensor in (query, key, value))
     rows = [
         sdpa_attention_forward(module, q, k, v, None, scaling=scaling, **kwargs)[0]
@@ -107,11 +108,17 @@ def allow_rows_of_samples(language_model: Any) -> None:
 
 
 def row_arguments(language_model: Any, lengths: Tensor) -> dict[str, Any]:
-    """What attention must know of a row of samples with these token counts, (B,) int64."""
+    """What attention must know of a row of samples with these token counts, (B,) int64.
+
+    The counts themselves are left out where a kernel takes them as a tensor: a list of them would be a constant of a
+    compiled layer.
+    """
     counts = lengths.tolist()
     ends = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
     longest = max(counts)
     arguments = {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
-    if language_model.config._attn_implementation == SDPA_BY_SAMPLE:
-        arguments["sample_lengths"] = counts
-    return arguments
+    if language_model.config._attn_implementation != SDPA_BY_SAMPLE:
+        return arguments
+    in_half = computed_dtype(language_model.get_input_embeddings().weight) in HALF
+    kernel = variable_length_attention(lengths.device) if in_half else None
+    return arguments | ({"kernel": kernel} if kernel else {"sample_lengths": counts})

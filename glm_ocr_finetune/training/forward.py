@@ -27,9 +27,15 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from .compiling import CompiledLayers
+
 
 def replace_forward(
-    model: Any, encoder: VisionEncoder, padding_free: bool, watch: Callable[[Any, Row], None] | None = None
+    model: Any,
+    encoder: VisionEncoder,
+    padding_free: bool,
+    watch: Callable[[Any, Row], None] | None = None,
+    layers: CompiledLayers | None = None,
 ) -> None:
     """Make ``model(..., fused_lm_head=True)`` compute log-probabilities of labels as this module does.
 
@@ -37,6 +43,7 @@ def replace_forward(
         model: a ``GlmOcrForConditionalGeneration`` (the one inside, with adapters).
         padding_free: lay the samples of a batch out as one row instead of padding them to the longest.
         watch: called with the model and each batch as a row, whose states have no gradient.
+        layers: compiled where labels are scored, and not in any other call.
     """
     original = model.forward
     if padding_free:
@@ -44,6 +51,8 @@ def replace_forward(
 
     @functools.wraps(type(model).forward)
     def forward(self: Any, *args: Any, fused_lm_head: bool = False, **inputs: Any) -> Any:
+        if layers:
+            layers.use(compiled=fused_lm_head)
         if not fused_lm_head:
             return original(*args, **inputs)
         return score_labels(self, encoder, padding_free, watch, *args, **inputs)

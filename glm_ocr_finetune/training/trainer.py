@@ -28,6 +28,7 @@ from ..training_args import TrainingArguments, one_line
 from ..vision.encoder import VisionEncoder, encoder_for, without_adapters
 from .callbacks import evaluations_since_best, remember_callbacks
 from .checkpoints import damage, name_of, remove_older, written_whole
+from .compiling import compiled_layers
 from .divergence import StopOnDivergence, refuse_broken_weights
 from .drafting import DraftingTrainer, Drafts, drafts_of
 from .forward import replace_forward
@@ -112,17 +113,21 @@ class GlmOcrTrainer(DraftingTrainer):
         self.spikes.too_late = self.is_deepspeed_enabled
         keep_trained_in_fp32(self.model)  # TRL puts the adapters of a 4-bit model into bf16
         in_steps = replace(encoder, together=True) if share_weights(args) else encoder
-        replace_forward(without_adapters(self.model), in_steps, padding_free, drafts.watch if drafts else None)
+        inner = without_adapters(self.model)
+        self.layers = compiled_layers(inner.model.language_model, args)
+        replace_forward(inner, in_steps, padding_free, drafts.watch if drafts else None, self.layers)
         # Count label tokens over accumulation and ranks. transformers asks the model's class, which says no because
         # its own forward takes no count; TRL's compute_loss, which is what runs here, does.
         self.model_accepts_loss_kwargs = True
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """As transformers'; the live line is gone afterwards, whatever happens."""
+        """As transformers'; the live line is gone and layers are called as they are afterwards, whatever happens."""
         try:
             return super().train(*args, **kwargs)
         finally:
             self.step_lines.close()
+            if self.layers:
+                self.layers.use(compiled=False)
 
     def get_train_dataloader(self) -> DataLoader[Any] | StreamLoader:
         """Batches of the stream, or as :class:`~.batching.BatchPlan` makes them; what has no length is left to transformers."""

@@ -21,6 +21,7 @@ def without_trls_own(args: TrainingArguments, streams: bool = False) -> Training
     """
     args = copy.copy(args)
     args.padding_free = False  # TRL refuses its own with images
+    args.torch_compile = False  # transformers would compile the whole model
     args.save_total_limit = None  # with 1 transformers would remove the checkpoint of an interrupted run
     args.ignore_data_skip = streams or args.ignore_data_skip
     return args

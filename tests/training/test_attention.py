@@ -69,7 +69,10 @@ def test_half_precision_on_a_gpu_takes_the_kernel_of_variable_length(ampere: Non
         query, key, value = row(torch.float32 if autocast else torch.bfloat16, "cuda")
         ends = torch.empty(4, dtype=torch.int32, device="cuda")
         query.requires_grad_()
-        found, _ = attend_by_sample(MODULE, query, key, value, None, LENGTHS, ends, max(LENGTHS), scaling=0.3)
+        kernel = attention.variable_length_attention(query.device)
+        found, _ = attend_by_sample(
+            MODULE, query, key, value, None, LENGTHS, ends, max(LENGTHS), scaling=0.3, kernel=kernel
+        )
         assert ("varlen" in type(found.grad_fn.next_functions[0][0]).__name__) is can_be_causal
         assert found.shape == (1, sum(LENGTHS), HEADS, HEAD_DIM)
         assert found.dtype == torch.bfloat16
@@ -130,11 +133,10 @@ def test_the_kernel_of_either_release_gets_its_layout_and_gives_losses_and_gradi
     ampere: None, monkeypatch: pytest.MonkeyPatch, release: Any
 ) -> None:
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", release)
-    attend = attention.variable_length_attention(torch.device("cuda"))
-    monkeypatch.setattr(attention, "variable_length_attention", lambda device: attend)
+    kernel = attention.variable_length_attention(torch.device("cuda"))
     tensors = [tensor.requires_grad_() for tensor in row(torch.bfloat16)]
     exact = [tensor.detach().float().requires_grad_() for tensor in tensors]
-    found, _ = attend_by_sample(MODULE, *tensors, None, LENGTHS, ENDS, max(LENGTHS), scaling=0.3)
+    found, _ = attend_by_sample(MODULE, *tensors, None, None, ENDS, max(LENGTHS), scaling=0.3, kernel=kernel)
     expected, _ = attend_by_sample(MODULE, *exact, None, LENGTHS, scaling=0.3)
     torch.testing.assert_close(found.float(), expected, rtol=0.01, atol=0.01)  # bf16 has eight bits
     found.float().square().sum().backward()
@@ -157,3 +159,34 @@ def test_full_precision_or_an_older_gpu_goes_without_it(monkeypatch: pytest.Monk
     assert attention.variable_length_attention(torch.device("cuda")) is None
     assert attention.variable_length_attention(torch.device("cpu")) is None
     attention.variable_length_attention.cache_clear()
+
+
+class FakeLanguageModel:
+    """Embeddings of a type, and what attends."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.config = SimpleNamespace(_attn_implementation=attention.SDPA_BY_SAMPLE)
+        self.embeddings = torch.nn.Embedding(2, 2, dtype=dtype, device="meta")
+
+    def get_input_embeddings(self) -> torch.nn.Embedding:
+        return self.embeddings
+
+
+@pytest.mark.parametrize(
+    ("dtype", "autocast", "in_half"),
+    [
+        (torch.bfloat16, False, True),
+        (torch.float32, True, True),
+        (torch.float32, False, False),
+    ],
+)
+def test_a_row_names_the_kernel_or_the_counts(
+    ampere: None, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, autocast: bool, in_half: bool
+) -> None:
+    """A list of counts would be a constant of a compiled layer, which was compiled anew for each batch."""
+    monkeypatch.setattr(attention, "variable_length_attention", lambda device: varlen.varlen_attn)
+    monkeypatch.setattr(attention, "computed_dtype", lambda weight: torch.bfloat16 if autocast else weight.dtype)
+    given = attention.row_arguments(FakeLanguageModel(dtype), torch.tensor(LENGTHS))
+    assert ("kernel" in given, "sample_lengths" in given) == (in_half, not in_half)
+    assert torch.equal(given["cu_seq_lens_q"], ENDS)
+    assert given["max_length_q"] == max(LENGTHS)
