@@ -17,8 +17,8 @@ from glm_ocr_finetune.training.checkpoints import checkpoints_in, damage
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "glm_ocr_finetune" / "assets" / "demo"
-STEPS = 40
-KILLS = 5
+KILLS = int(os.environ.get("KILLS", "5"))
+STEPS = max(40, 4 * KILLS)
 
 
 class Run:
