@@ -328,7 +328,7 @@ class ReaderArguments:
     repetition_penalty: float = arg(1.0, "1.0 is none; the official SDK asks its server for 1.1.", within=POSITIVE)
     speculative: bool = arg(
         False,
-        "Let the multi-token-prediction layer draft tokens that the model then checks: the same text, on a GPU sooner.",
+        "Let the multi-token-prediction layer draft tokens that the model then checks: the same text in fewer steps.",
     )
     device_map: str = arg("auto", "auto, cpu, cuda, cuda:1, ...")
 

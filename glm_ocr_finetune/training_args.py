@@ -295,7 +295,10 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
                 "--tokens_per_batch sorts samples by length; it excludes --train_sampling_strategy sequential"
             )
         if self.fsdp and int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            raise UserError("--fsdp shards over several processes; start with torchrun or accelerate launch")
+            raise UserError(
+                "--fsdp shards over several processes, and this is the only one; start two or more with torchrun or "
+                "accelerate launch"
+            )
         if self.local_rank not in (-1, int(os.environ.get("LOCAL_RANK", "-1"))):
             raise UserError(
                 f"--local_rank {self.local_rank} is not LOCAL_RANK; start with torchrun or accelerate launch"

@@ -82,7 +82,7 @@ def test_without_evaluation_nothing_waits_for_one() -> None:
         ({"max_length": 0}, "--max_length is 0"),
         ({"tokens_per_batch": -1}, "--tokens_per_batch is -1"),
         ({"packing": True}, "--packing"),
-        ({"torch_compile": True}, "--torch_compile"),
+        ({"torch_compile_mode": "default"}, "--torch_compile_mode"),
     ],
 )
 def test_what_cannot_work_names_the_flag(given: dict[str, Any], message: str) -> None:

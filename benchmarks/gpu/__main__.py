@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         "--config_dir", type=Path, default=CONFIG_DIR, help="small files of the real model: %(default)s"
     )
     parser.add_argument("--sections", nargs="+", choices=[*SECTIONS][1:], default=[*SECTIONS][1:])
-    parser.add_argument("--seconds", type=float, default=540, help="all sections together: %(default)s")
+    parser.add_argument("--seconds", type=float, default=780, help="all sections together: %(default)s")
     parser.add_argument("--depth", type=int, help="layers of either kind of the full-size model, for a trial on a CPU")
     parser.add_argument("--llamafactory", default="", help="virtual environment or folder of packages that has it")
     args = parser.parse_args(argv)

@@ -96,9 +96,14 @@ def outcome(model: Any, loss: Tensor) -> Outcome:
 
 
 def compute(
-    model: Any, batch: Mapping[str, Tensor], dtype: torch.dtype, padding_free: bool = True, cache: Any = None
+    model: Any,
+    batch: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    padding_free: bool = True,
+    cache: Any = None,
+    layers: Any = None,
 ) -> Outcome:
-    """By this project's forward, on the model's device."""
+    """By this project's forward, on the model's device; with ``layers`` by compiled ones."""
     import torch
 
     from glm_ocr_finetune.training.forward import replace_forward
@@ -106,7 +111,7 @@ def compute(
 
     inner = model.get_base_model() if hasattr(model, "peft_config") else model
     frozen = not any(parameter.requires_grad for parameter in inner.model.visual.parameters())
-    replace_forward(inner, VisionEncoder(cache, frozen), padding_free)
+    replace_forward(inner, VisionEncoder(cache, frozen), padding_free, layers=layers)
     device = inner.device
     inputs = {name: value.to(device) for name, value in batch.items()}
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -239,6 +244,9 @@ def masked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return torch.nn.functional.scaled_dot_product_attention(query, key, value, allowed).transpose(1, 2)
 
 
+NO_KERNEL = Result("no kernel of variable length here: it needs a GPU of capability 8.0 and torch 2.11", passed=None)
+
+
 def kernel_against_samples(place: Place) -> Result:
     """The kernel of variable length against attention to each sample on its own."""
     import torch
@@ -246,7 +254,7 @@ def kernel_against_samples(place: Place) -> Result:
     from glm_ocr_finetune.training import attention
 
     if not attention.variable_length_attention(torch.device(place.device)):
-        return Result("no kernel of variable length here: it needs a GPU of capability 8.0 and torch 2.11", passed=None)
+        return NO_KERNEL
     model, processor = load(place, "full", place.device, usual())
     batch = mixed_batch(place, processor)
     found = compute(model, batch, usual())
@@ -282,6 +290,23 @@ def cache_against_none(place: Place) -> Result:
     return compare(compute(model, batch, usual(), cache=cache), live, SAME_KERNELS)
 
 
+def compiled_against_uncompiled(place: Place, mode: str) -> Result:
+    """Decoder layers as ``--torch_compile True`` compiles them."""
+    import torch
+
+    from glm_ocr_finetune.training.attention import variable_length_attention
+    from glm_ocr_finetune.training.compiling import CompiledLayers
+    from glm_ocr_finetune.vision.encoder import backbone_of
+
+    if not variable_length_attention(torch.device(place.device)):
+        return NO_KERNEL
+    model, processor = load(place, mode, place.device, usual())
+    batch = mixed_batch(place, processor)
+    plain = compute(model, batch, usual())
+    layers = CompiledLayers(backbone_of(model).language_model)
+    return compare(compute(model, batch, usual(), layers=layers), plain, SAME_PRECISION)
+
+
 CASES = {
     "fp32 against fp32 on a CPU": Case(full_precision, limit_s=90),
     "half precision against fp32 on a CPU": Case(lambda place: half_precision(place, "full"), limit_s=90),
@@ -290,4 +315,8 @@ CASES = {
     "attention alone, against a mask over the row": Case(attention_alone),
     "variable-length kernel against each sample on its own": Case(kernel_against_samples),
     "cached features against live ones": Case(cache_against_none),
+    "compiled layers against uncompiled": Case(lambda place: compiled_against_uncompiled(place, "full"), limit_s=120),
+    "compiled layers against uncompiled, LoRA": Case(
+        lambda place: compiled_against_uncompiled(place, "lora"), limit_s=120
+    ),
 }

@@ -73,14 +73,27 @@ def race(place: Place, kind: str, mode: str, round_: int) -> Result:
     return Result(f"{shown}; ours {ratio:.2f} times as fast", facts={"times as fast": ratio} | facts(runs))
 
 
-def run(place: Place, system: str, kind: str, mode: str, round_: int) -> Run:
-    """One system, from loading its model to the end of its last step."""
+def run(place: Place, system: str, kind: str, mode: str, round_: int, *flags: str) -> Run:
+    """One system, from loading its model to the end of its last step; ``flags`` are for ours."""
     settings = settings_of(place, system, kind, mode)
     if system == "ours":
-        ours.train(settings, ["--max_length", "8192", "--dataloader_num_workers", "0", "--disable_tqdm", "True"])
+        given = ["--max_length", "8192", "--dataloader_num_workers", "0", "--disable_tqdm", "True"]
+        ours.train(settings, [*given, *flags])
     else:
         trl_plain.train(settings)
     return read_record(settings.record, system, mode, round_)
+
+
+def compiled(place: Place, kind: str, mode: str) -> Result:
+    """Ours with compiled layers and without, in later epochs; the first has the compilation in it."""
+    if not place.on_gpu:
+        return Result("--torch_compile needs a GPU", passed=None)
+    plain, fast = (run(place, "ours", kind, mode, 1, "--torch_compile", flag) for flag in ("False", "True"))
+    rates = [one.samples / one.later_epoch_s for one in (plain, fast)]
+    return Result(
+        f"{rates[1]:.1f} and {rates[0]:.1f} samples/s, {rates[1] / rates[0]:.2f} times as fast",
+        facts={"times as fast": rates[1] / rates[0]} | facts({"plain": plain, "compiled": fast}),
+    )
 
 
 def settings_of(place: Place, system: str, kind: str, mode: str) -> Settings:
@@ -165,6 +178,10 @@ CASES = {
         for round_ in range(1, ROUNDS + 1)
         for kind in ("line", "page")
         for mode, name in (("lora", "LoRA"), ("full", "full"))
+    },
+    **{
+        f"{kind}s, {name}, compiled layers": Case(partial(compiled, kind=kind, mode=mode), limit_s=120)
+        for kind, mode, name in (("line", "lora", "LoRA"), ("line", "full", "full"), ("page", "lora", "LoRA"))
     },
     "lines, LoRA, LLaMA-Factory": Case(llamafactory, limit_s=90),
 }

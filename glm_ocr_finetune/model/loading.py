@@ -90,6 +90,7 @@ def load_weights(
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # of loading and writing tensors, a second each; those of downloads stay
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it makes a plan for every new length: 20 ms on an H100, with a mask
     path = resolve_model_path(model_name)
     config = load_config(path)
     dtype = dtype or compute_dtype()

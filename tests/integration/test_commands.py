@@ -223,7 +223,7 @@ BAD_COMMANDS = [
         "no mul",
     ),
     (["--dataset_name", "{lines}", "--packing", "True"], "--packing"),
-    (["--dataset_name", "{lines}", "--torch_compile", "True"], "--torch_compile True is not supported"),
+    (["--dataset_name", "{lines}", "--use_liger_kernel", "True"], "--use_liger_kernel True is not supported"),
     (["--dataset_name", "{lines}", "--lora_target", "x", "--use_lora", "True"], "q_proj"),
     (["--dataset_name", "{lines}", "--config", "nowhere.yaml"], "--config nowhere.yaml does not exist"),
     (["--dataset_name", "{empty}"], "12 x empty_label"),
