@@ -35,11 +35,16 @@ $(LOWEST)/.ready: pyproject.toml
 test-lowest: $(LOWEST)/.ready
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# known vulnerabilities of what is installed, by PyPI's advisories
+# Known vulnerabilities of what is installed, by PyPI's advisories. Left out, since no release is free of them that
+# also has what is used here: torch.jit.script (PYSEC-2025-194) and files of torch.export (PYSEC-2026-139, torch 2.10)
+# and accelerate's own loading of checkpoints (PYSEC-2026-3804); none of these is called here.
+UNFIXED := PYSEC-2025-194 CVE-2025-3000 PYSEC-2026-139 PYSEC-2026-3804
+
 audit: $(READY) $(LOWEST)/.ready
-	$(BIN)/pip install --quiet pip-audit
-	$(BIN)/pip-audit --skip-editable --path $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')
-	$(BIN)/pip-audit --skip-editable --path $$($(LOWEST)/bin/python -c 'import site; print(site.getsitepackages()[0])')
+	for venv in $(VENV) $(LOWEST); do \
+		$$venv/bin/pip install --quiet --upgrade pip setuptools pip-audit && \
+		$$venv/bin/pip-audit --local --skip-editable $(UNFIXED:%=--ignore-vuln %) || exit 1; \
+	done
 
 engines: $(READY)
 	PYTHON=$(PYTHON) tests/engines/setup.sh $(ENGINES)
