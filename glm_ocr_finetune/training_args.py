@@ -68,7 +68,8 @@ class TrainingArguments(TrainingDefaults, SFTConfig):
         self._refuse_contradictions()
         # Labels are cut by nobody here: --max_length is kept by the pixel budget and by setting samples aside.
         self.remove_unused_columns = False
-        compiled, self.torch_compile = self.torch_compile, False  # accelerate would be told to compile the whole model
+        compiled = given.get("torch_compile", False)
+        self.torch_compile = False  # accelerate would be told to compile the whole model
         with one_line(given):
             self._meet_others()
             super().__post_init__()
