@@ -13,11 +13,18 @@ from benchmarks.gpu.sections import LIMITS_S, SECTIONS
 # What a CPU cannot show, by the beginning of the reason.
 NEEDS_MORE = {
     "variable-length kernel against each sample on its own": "no kernel of variable length here",
+    "compiled layers against uncompiled": "no kernel of variable length here",
+    "compiled layers against uncompiled, LoRA": "no kernel of variable length here",
     "lines, LoRA, LLaMA-Factory": "no --llamafactory",
-} | {
-    f"{kind}, {mode}, round {number}": "one round of lines is enough"
-    for kind, number in (("pages", 1), ("pages", 2), ("lines", 2))
-    for mode in ("LoRA", "full")
+    **{
+        f"{kind}, {mode}, round {number}": "one round of lines is enough"
+        for kind, number in (("pages", 1), ("pages", 2), ("lines", 2))
+        for mode in ("LoRA", "full")
+    },
+    **{
+        f"{samples}, compiled layers": "--torch_compile needs a GPU"
+        for samples in ("lines, LoRA", "lines, full", "pages, LoRA")
+    },
 }
 
 
