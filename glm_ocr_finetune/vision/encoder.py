@@ -116,11 +116,13 @@ class VisionEncoder:
         if self.together and not self.frozen:  # the backward pass meets the tower as often as the forward pass
             most = sum(counts)
         runs = list(_runs(counts, most)) if counts else []
+        # asked before the first run, in which the ranks wait for each other
+        others = greatest(len(runs))[0] - len(runs) if self.together else 0
         with torch.no_grad() if self.frozen else contextlib.nullcontext():
             for start, end in runs:
                 these = patches[sum(counts[:start]) : sum(counts[:end])]
                 yield from backbone.get_image_features(these, grids[start:end], return_dict=True).pooler_output
-            for _ in range(greatest(len(runs))[0] - len(runs) if self.together else 0):
+            for _ in range(others):
                 _encode_nothing(backbone, grids)
 
 

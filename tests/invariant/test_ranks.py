@@ -105,6 +105,17 @@ def test_two_ranks_train_whatever_one_trains(tmp_path: Path, flags: tuple[str, .
 
 
 @pytest.mark.slow
+def test_ranks_that_share_weights_may_have_different_numbers_of_images_to_encode(tmp_path: Path) -> None:
+    """One rank waited for the other in the tower, and the other for it to say how often it would run."""
+    flags = ("--train_sampling_strategy", "sequential", "--cache_vision_features", "disk", "--num_train_epochs", "1")
+    whole = losses(tmp_path / "whole", tmp_path / "empty", 1, *flags)
+    half = ("--max_samples", "13", "--max_steps", "2")  # the second rank then finds one image of its batch, or none
+    losses(tmp_path / "half", tmp_path / "cache", 1, *flags, *half)
+    shared = losses(tmp_path / "shared", tmp_path / "cache", 2, *flags, "--fsdp", "True")
+    assert shared == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.slow
 def test_two_ranks_judge_as_one(tmp_path: Path) -> None:
     """Base and saved files are read by both, each its share; and both evaluate at the same steps."""
     judged = ("--eval_strategy", "steps", "--eval_split_size", "0.4", "--num_train_epochs", "6", "--max_steps", "16")
