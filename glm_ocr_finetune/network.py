@@ -28,7 +28,7 @@ def hub_answers(endpoint: str) -> bool:
         urlopen(Request(endpoint, method="HEAD"), timeout=TIMEOUT_S).close()
     except HTTPError:
         return True
-    except (OSError, HTTPException):
+    except (OSError, HTTPException, ValueError):  # the last: no address at all
         return False
     return True
 

@@ -46,6 +46,11 @@ def test_nobody_there(endpoint: str) -> None:
     assert not answers("http://127.0.0.1:9")
 
 
+@pytest.mark.parametrize("endpoint", ["https://[", "hub", "http://"])
+def test_what_is_no_address_does_not_answer(endpoint: str) -> None:
+    assert not answers(endpoint)
+
+
 def test_a_proxy_that_is_not_there_is_no_network(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     monkeypatch.setattr(network, "getproxies", lambda: {"http": "http://127.0.0.1:9"})
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")

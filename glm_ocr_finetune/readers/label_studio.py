@@ -166,6 +166,9 @@ def _image_name(values: Any, base: str) -> str | None:
 
 
 def _path_of(value: str) -> str:
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError:  # such as https://[, which begins an address that does not end
+        return value
     local = parse_qs(parts.query).get("d")
     return local[0] if local else _UPLOAD.sub("", unquote(parts.path))

@@ -86,6 +86,7 @@ def test_a_text_of_the_whole_image(project: Path) -> None:
         (task(*box(), image="s3://bucket/other.png"), "missing_image"),
         (task(*box(), image="no image at all"), "no_image"),
         (task(*box(), image="x" * 5000 + ".png"), "missing_image"),
+        (task(*box(), image="https://[other.png"), "image_is_url"),
         ({"id": 1, "annotations": None, "data": None}, "not_transcribed"),
         ("no task", "invalid_record"),
     ],
