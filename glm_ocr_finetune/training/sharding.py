@@ -61,18 +61,22 @@ def shard_on_a_cpu(accelerator: Any, plugin: FullyShardedDataParallelPlugin) -> 
 
 @contextlib.contextmanager
 def unsharded(model: Any) -> Iterator[None]:
-    """Gather the weights of a model of FSDP2, and keep them gathered whatever passes through it."""
+    """Gather the weights of a model of FSDP2, and keep them gathered whatever passes through it.
+
+    ``set_reshard_after_forward`` would not: ``generate`` is to FSDP2 a forward pass around others, after which it frees
+    the weights of the root whatever is set, and a rank that generates once more than others would wait for them.
+    """
     modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
     groups = [group for module in modules for group in _groups(module)]
-    meshes = [group.post_forward_mesh_info for group in groups]
     for module in modules:
         module.unshard()
-        module.set_reshard_after_forward(False, recurse=False)
+    for group in groups:
+        group.reshard = lambda: None
     try:
         yield
     finally:
-        for group, mesh in zip(groups, meshes, strict=True):
-            group.post_forward_mesh_info = mesh
+        for group in groups:
+            del group.reshard
         for module in modules:
             module.reshard()
 

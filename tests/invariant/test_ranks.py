@@ -116,6 +116,29 @@ def test_ranks_that_share_weights_may_have_different_numbers_of_images_to_encode
 
 
 @pytest.mark.slow
+def test_ranks_that_share_weights_may_read_different_numbers_of_samples(tmp_path: Path) -> None:
+    """Five samples in batches of two: the first rank generates once more than the second."""
+    judged = ("--max_samples", "20", "--eval_split_size", "0.25", "--eval_strategy", "steps", "--eval_steps", "1")
+    flags = (
+        *judged,
+        "--max_steps",
+        "2",
+        "--per_device_eval_batch_size",
+        "2",
+        "--train_sampling_strategy",
+        "sequential",
+    )
+    found = {}
+    for ranks, sharding in ((1, ()), (2, ("--fsdp", "True"))):
+        output = tmp_path / str(ranks)
+        read = losses(output, tmp_path / f"cache-{ranks}", ranks, *flags, *sharding, name="eval_cer")
+        history = json.loads((output / "trainer_state.json").read_text())["log_history"]
+        found[ranks] = read, [row["eval_loss"] for row in history if "eval_loss" in row]
+    assert found[2][0] == pytest.approx(found[1][0])
+    assert found[2][1] == pytest.approx(found[1][1], rel=1e-5)
+
+
+@pytest.mark.slow
 def test_two_ranks_judge_as_one(tmp_path: Path) -> None:
     """Base and saved files are read by both, each its share; and both evaluate at the same steps."""
     judged = ("--eval_strategy", "steps", "--eval_split_size", "0.4", "--num_train_epochs", "6", "--max_steps", "16")

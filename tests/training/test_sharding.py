@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import distributed, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from glm_ocr_finetune.training.sharding import part_here, unsharded
@@ -45,6 +45,36 @@ def test_whole_while_it_reads_and_shared_out_afterwards() -> None:
     assert all(layer.weight.grad is not None for layer in model)
     model(batch)
     assert [isinstance(layer.weight, DTensor) for layer in model] == [True, False]
+
+
+class Reader(nn.Module):
+    """A weight of the root, and a way to read that passes through the root."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.layer = nn.Parameter(torch.ones(4)), nn.Linear(4, 2)
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.layer(batch * self.scale)
+
+    def generate(self, batch: torch.Tensor) -> torch.Tensor:
+        return self(batch)
+
+
+@pytest.mark.usefixtures("_alone")
+def test_whole_after_generating_too() -> None:
+    """accelerate makes ``generate`` a forward pass of FSDP2 around others; a rank may generate more often than others."""
+    model, mesh = Reader(), distributed.device_mesh.init_device_mesh("cpu", (1,))
+    fully_shard(model.layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    register_fsdp_forward_method(model, "generate")
+    model(torch.ones(3, 4))
+    with unsharded(model), torch.inference_mode():
+        for _ in range(2):
+            model.generate(torch.ones(3, 4))
+            assert not isinstance(model.scale, DTensor)
+            assert not isinstance(model.layer.weight, DTensor)
+    assert isinstance(model.scale, DTensor)
 
 
 @pytest.mark.usefixtures("_alone")
