@@ -133,7 +133,7 @@ def spelt_otherwise(path: str) -> str | None:
         return path
     folder, name = os.path.split(path)
     there = folder if os.path.isdir(folder) else spelt_otherwise(folder) if folder != path else None
-    if there is None:
+    if there is None or not os.path.isdir(there):  # a file with something below it is no path
         return None
     alike = _spellings(there, os.stat(there).st_mtime_ns).get(folded(name), [])
     composed = unicodedata.normalize("NFC", name)

@@ -52,6 +52,11 @@ def test_paths_as_written_are_not_talked_of(folder: Path, caplog: pytest.LogCapt
     assert all(record.levelname == "INFO" for record in caplog.records)
 
 
+def test_below_an_image_is_nothing(folder: Path) -> None:
+    assert one(folder, "images/0.png/missing.png")["problem"] == "missing_image"
+    assert one(folder, "/0.png/missing.png")["problem"] == "missing_image"
+
+
 def test_longest_end_wins(folder: Path) -> None:
     picture(folder / "a" / "images" / "0.png")
     assert one(folder, "/x/a/images/0.png")["image"]["path"] == str(folder / "a" / "images" / "0.png")  # type: ignore[index]
