@@ -46,6 +46,6 @@ def test_every_case_runs_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert code == 0
 
 
-def test_sections_take_nine_minutes_at_most() -> None:
+def test_sections_take_thirteen_minutes_at_most() -> None:
     assert LIMITS_S.keys() == SECTIONS.keys()
-    assert sum(LIMITS_S.values()) <= 9 * 60
+    assert sum(LIMITS_S.values()) <= 13 * 60
