@@ -76,7 +76,11 @@ def finish(run: Run) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [(), ("--use_lora", "True")], ids=["full", "LoRA"])
+@pytest.mark.parametrize(
+    "flags",
+    [(), ("--use_lora", "True"), ("--use_lora", "True", "--load_in_4bit", "True")],
+    ids=["full", "LoRA", "4-bit"],
+)
 def test_two_ranks_killed_at_random_moments_end_with_the_same_weights(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """Every second time while a checkpoint is being written, else somewhere between two losses."""
     expected = finish(Run(tmp_path / "whole", tmp_path / "whole.log", *flags))

@@ -18,6 +18,7 @@ from glm_ocr_finetune.training.checkpoints import damage
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "glm_ocr_finetune" / "assets" / "demo"
+SHARED = ("--fsdp", "True", "--ddp_timeout", "60")  # ranks that wait for each other fail instead
 
 
 def losses(output: Path, cache: Path, ranks: int, *flags: str, name: str = "loss") -> list[float]:
@@ -111,7 +112,7 @@ def test_ranks_that_share_weights_may_have_different_numbers_of_images_to_encode
     whole = losses(tmp_path / "whole", tmp_path / "empty", 1, *flags)
     half = ("--max_samples", "13", "--max_steps", "2")  # the second rank then finds one image of its batch, or none
     losses(tmp_path / "half", tmp_path / "cache", 1, *flags, *half)
-    shared = losses(tmp_path / "shared", tmp_path / "cache", 2, *flags, "--fsdp", "True")
+    shared = losses(tmp_path / "shared", tmp_path / "cache", 2, *flags, *SHARED)
     assert shared == pytest.approx(whole, rel=1e-5)
 
 
@@ -129,7 +130,7 @@ def test_ranks_that_share_weights_may_read_different_numbers_of_samples(tmp_path
         "sequential",
     )
     found = {}
-    for ranks, sharding in ((1, ()), (2, ("--fsdp", "True"))):
+    for ranks, sharding in ((1, ()), (2, SHARED)):
         output = tmp_path / str(ranks)
         read = losses(output, tmp_path / f"cache-{ranks}", ranks, *flags, *sharding, name="eval_cer")
         history = json.loads((output / "trainer_state.json").read_text())["log_history"]
