@@ -68,11 +68,14 @@ class Run:
         self.group.wait()
 
 
-def finish(run: Run) -> bytes:
-    """The saved weights of a run that ends by itself."""
+def finish(run: Run) -> list[bytes]:
+    """The saved weights of a run that ends by itself, in bf16, and those of its last checkpoint, in fp32."""
     assert run.group.wait(timeout=300) == 0, run.log.read_text()[-3000:]
-    (file,) = (path for name in ("model", "adapter_model") if (path := run.output / f"{name}.safetensors").is_file())
-    return file.read_bytes()
+    last = checkpoints_in(run.output)[-1]
+    assert last.name == f"checkpoint-{STEPS}"
+    files = [path for folder in (run.output, last) for path in folder.glob("*model.safetensors")]
+    assert len(files) == 2
+    return [file.read_bytes() for file in files]
 
 
 @pytest.mark.slow
